@@ -1,0 +1,334 @@
+"""fit: maximise the sequential Monte Carlo bound on log p(y). Deterministic, resumable, never silently broken."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+import signal
+import threading
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from .checkpoint import Checkpoint, state_of
+from .filter import smc_filter
+from .initialise import initialise
+from .resampling import adaptive, systematic
+from .results import Fit, FitSettings
+from .trials import Trials, split_indices
+
+RETRIES = 5  # returns to the last good state before a fit gives up
+
+
+class FitDiverged(RuntimeError):
+    """The bound or its gradient stayed non-finite after every recovery."""
+
+
+class FitInterrupted(KeyboardInterrupt):
+    """Ctrl-C, after the checkpoint was written."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What `on_step` is told after every step.
+
+    bound : nats per bin and trial of this step's minibatch;  ess : mean effective sample size as a share of K.
+    """
+
+    step: int
+    steps: int
+    bound: float
+    ess: float
+    validation: float
+
+
+def fit(
+    model,
+    proposal,
+    trials: Trials,
+    settings: FitSettings = FitSettings(),
+    *,
+    seed: int = 0,
+    device: str = "auto",
+    on_step: Callable[[Progress], None] | None = None,
+    checkpoint: str | Path | None = None,
+    resume: bool = False,
+) -> Fit:
+    """Fit a low-rank RNN by variational sequential Monte Carlo (Pals et al. 2024).
+
+    Every recorded entry is scored; the proposal sees it unless its neuron is held
+    out or its bin is a forecast bin, so that held-out readouts are learned and
+    never leak into the encoder.
+
+    Parameters
+    ----------
+    model : LowRankRNN
+    proposal : Proposal
+    trials : Trials
+        The training trials; `settings.validation` of them choose the best state.
+    settings : FitSettings
+    seed : int
+        With the device, determines every number: randomness is a function of (seed, step).
+    device : str
+        "auto" takes CUDA when there is one.
+    on_step : function of Progress, or None
+    checkpoint : path or None
+        Written at every look at the validation trials and on Ctrl-C.
+    resume : bool
+        Go on from `checkpoint`; ends in the same bytes as an uninterrupted run on the same machine.
+
+    Returns
+    -------
+    Fit
+        `model` and `proposal` are fitted in place and returned in it, on the CPU.
+
+    Raises
+    ------
+    ValueError
+        Trials that do not fit the model, or a checkpoint of another fit.
+    FitDiverged
+        The bound stayed non-finite after several returns to the last good state.
+    FitInterrupted
+        Ctrl-C; the checkpoint (if any) was written first.
+    """
+    check_trials(model, trials)
+    proposal = proposal.attach(model) if not list(proposal.buffers()) + list(proposal.parameters()) else proposal
+    if settings.initialise:
+        initialise(model, proposal, trials)
+    run = _Run(model, proposal, trials, settings, seed, choose_device(device))
+    if resume:
+        if checkpoint is None or not Path(checkpoint).exists():
+            raise FileNotFoundError(f"fit: expected a checkpoint to resume from; got {checkpoint}. Run once without resume.")
+        run.restore(Checkpoint.load(checkpoint))
+    save = (lambda: run.snapshot().save(checkpoint)) if checkpoint else (lambda: None)
+    with _deferred_interrupt() as interrupted:
+        while not run.finished:
+            progress = run.advance()
+            if on_step:
+                on_step(progress)
+            if run.looked:
+                save()
+            if interrupted.is_set():
+                save()
+                raise FitInterrupted(f"fit: stopped at step {run.step} of {settings.steps}; checkpoint: {checkpoint}.")
+    return run.result()
+
+
+class _Run:
+    """One fit under way: everything that a checkpoint must hold, and nothing else, changes."""
+
+    def __init__(self, model, proposal, trials: Trials, settings: FitSettings, seed: int, device: torch.device):
+        self.model, self.proposal = model.to(device), proposal.to(device)
+        self.settings, self.seed, self.device = settings, seed, device
+        self.data = _tensors(trials, device)
+        keep = settings.validation if len(trials) > 1 else 0.0
+        parts = split_indices(len(trials), (1 - keep, keep), seed) if keep > 0 else [range(len(trials))]
+        self.training = torch.as_tensor(parts[0])
+        self.validation = torch.as_tensor(parts[1]) if keep > 0 else None
+        parameters = [*model.parameters(), *proposal.parameters()]
+        optimizer = torch.optim.RAdam if settings.rectified else torch.optim.Adam
+        self.optimizer = optimizer(parameters, lr=settings.learning_rate)
+        self.step, self.rate_scale, self.retries, self.stale = 0, 1.0, 0, 0
+        self.best, self.best_state, self.history = -math.inf, None, []
+        self.recent: list[tuple[float, float]] = []
+        self.looked, self.good = False, self.snapshot()
+
+    @property
+    def finished(self) -> bool:
+        return self.step >= self.settings.steps or self.stale >= self.settings.patience
+
+    def advance(self) -> Progress:
+        """One gradient step; a look at the validation trials every `validate_every` steps."""
+        bound, ess = self._gradient_step()
+        if bound is None:
+            self._recover()
+            bound, ess = math.nan, math.nan
+        else:
+            self.step += 1
+            self.recent.append((bound, ess))
+        last = self.step == self.settings.steps
+        self.looked = bound == bound and (last or self.step % self.settings.validate_every == 0)
+        if self.looked:
+            self._look()
+        validation = self.history[-1]["validation"] if self.history else math.nan
+        return Progress(self.step, self.settings.steps, bound, ess, validation)
+
+    def _gradient_step(self) -> tuple[float | None, float | None]:
+        """Bound (nats per bin and trial) and ESS share of one minibatch; None when not finite."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate_scale * learning_rate(self.settings, self.step)
+        generator = _generator(self.seed, self.step, self.device)
+        batch = [x[self._batch()] for x in self.data]
+        if self.settings.segment and self.settings.segment < batch[0].shape[1]:
+            batch = _cut_segments(batch, self.settings.segment, generator)
+        self.optimizer.zero_grad(set_to_none=True)
+        bound, ess = self._bound(batch, generator, dropout=self.settings.coordinated_dropout)
+        (-bound).backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.optimizer.param_groups[0]["params"], self.settings.clip)
+        if not (torch.isfinite(bound) and torch.isfinite(norm)):
+            return None, None
+        self.optimizer.step()
+        return float(bound.detach()), float(ess)
+
+    def _bound(self, batch, generator, dropout: float = 0.0) -> tuple[Tensor, Tensor]:
+        y, u, seen, scored = batch
+        if dropout > 0:
+            kept = torch.rand(seen.shape, generator=generator, device=self.device) >= dropout
+            seen = seen & kept
+        out = smc_filter(
+            self.model, self.proposal, y, u, seen=seen, scored=scored, particles=self.settings.particles,
+            generator=generator, resample=adaptive(self.settings.resample_threshold, systematic),
+        )
+        recorded = scored.any(-1)
+        ess = (out.ess * recorded.T).sum() / recorded.sum() / self.settings.particles
+        return out.log_evidence.sum() / recorded.sum(), ess
+
+    def _batch(self) -> Tensor:
+        """Indices of this step's minibatch: every trial once an epoch, in an order fixed by (seed, epoch)."""
+        size = min(self.settings.batch_size, len(self.training))
+        per_epoch = len(self.training) // size
+        epoch, position = divmod(self.step, per_epoch)
+        order = torch.randperm(len(self.training), generator=_generator(self.seed, -1 - epoch, torch.device("cpu")))
+        return self.training[order[position * size : (position + 1) * size]].to(self.device)
+
+    @torch.no_grad()
+    def _look(self) -> None:
+        """Score the validation trials (always with the same noise), keep the best state, record history."""
+        bound, ess = (sum(values) / len(values) for values in zip(*self.recent))
+        value = bound
+        if self.validation is not None:
+            total, bins = 0.0, 0
+            for part in self.validation.split(256):
+                batch = [x[part.to(self.device)] for x in self.data]
+                weight = int(batch[3].any(-1).sum())
+                total += weight * float(self._bound(batch, _generator(self.seed, 2**40, self.device))[0])
+                bins += weight
+            value = total / bins
+        self.recent = []
+        self.history.append(
+            dict(step=self.step, bound=bound, validation=value, ess=ess,
+                 learning_rate=self.rate_scale * learning_rate(self.settings, self.step - 1))
+        )
+        if not math.isfinite(value):
+            self._recover()
+            return
+        if value > self.best or self.validation is None:
+            self.best, self.stale, self.best_state = value, 0, state_of(self.model, self.proposal)
+        else:
+            self.stale += 1
+        self.good = self.snapshot()
+
+    def _recover(self) -> None:
+        """Back to the last good state, with half the learning rate."""
+        retries, scale = self.retries + 1, self.rate_scale / 2
+        if retries > RETRIES:
+            raise FitDiverged(
+                f"fit: the bound or its gradient was not finite near step {self.step}, even after {RETRIES} returns to the last "
+                f"good state with ever smaller steps. Lower learning_rate (now {self.settings.learning_rate:g}) or look for "
+                "extreme values in the data."
+            )
+        self.restore(self.good)
+        self.retries, self.rate_scale = retries, scale
+        self.good = self.snapshot()
+
+    def snapshot(self) -> Checkpoint:
+        """Everything that changes during a fit."""
+        counters = dict(step=self.step, rate_scale=self.rate_scale, retries=self.retries, stale=self.stale, best=self.best, seed=self.seed)
+        return Checkpoint.take(self.model, self.proposal, self.optimizer, self.best_state, counters, self.history, self.recent)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        if checkpoint.counters["seed"] != self.seed:
+            raise ValueError(f"fit: the checkpoint is of seed {checkpoint.counters['seed']}; got seed {self.seed}. Resume with that seed.")
+        checkpoint.put(self.model, self.proposal, self.optimizer)
+        for name, value in checkpoint.counters.items():
+            setattr(self, name, value)
+        self.history, self.recent = list(checkpoint.history), [tuple(pair) for pair in checkpoint.recent]
+        self.best_state = checkpoint.best_state
+        self.good = checkpoint
+
+    def result(self) -> Fit:
+        if self.best_state is not None:
+            Checkpoint.put_state(self.best_state, self.model, self.proposal)
+        self._measure_extent()
+        model, proposal = self.model.cpu().eval(), self.proposal.cpu().eval()
+        return Fit(model, proposal, self.settings, self.seed, pd.DataFrame(self.history))
+
+
+    @torch.no_grad()
+    def _measure_extent(self) -> None:
+        """Where the latents of (up to 256) training trials go: the fixed-point search's first look at unbounded dynamics."""
+        y, u, seen, scored = (x[self.training[:256].to(self.device)] for x in self.data)
+        out = smc_filter(self.model, self.proposal, y, u, seen=seen, scored=scored, particles=self.settings.particles,
+                         generator=_generator(self.seed, 2**41, self.device))
+        mean = (out.log_weights.softmax(1)[..., None] * out.particles).sum(1)
+        self.model.extent.copy_((mean.abs() * scored.any(-1).T[..., None]).amax((0, 1)))
+
+
+def learning_rate(settings: FitSettings, step: int) -> float:
+    """Linear warm-up, then exponential decay to the final rate."""
+    if step < settings.warmup:
+        return settings.learning_rate * (step + 1) / settings.warmup
+    progress = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    return settings.learning_rate * (settings.final_learning_rate / settings.learning_rate) ** progress
+
+
+def choose_device(device: str) -> torch.device:
+    """'auto' is CUDA when there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else torch.device(device)
+
+
+def _tensors(trials: Trials, device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """y, u, seen, scored."""
+    arrays = (trials.counts, trials.inputs, trials.seen, trials.mask)
+    return tuple(torch.tensor(array, device=device) for array in arrays)
+
+
+def _generator(seed: int, step: int, device: torch.device) -> torch.Generator:
+    """The randomness of one step, as a function of (seed, step): a resumed run needs no stored state."""
+    return torch.Generator(device).manual_seed((seed * 1_000_003 + step * 7_919 + 12_345) % 2**63)
+
+
+def _cut_segments(batch: list[Tensor], bins: int, generator: torch.Generator) -> list[Tensor]:
+    """The same random window of `bins` bins of every tensor; the windows differ between trials."""
+    B, T = batch[0].shape[:2]
+    first = torch.randint(T - bins + 1, (B, 1), generator=generator, device=generator.device)
+    index = first + torch.arange(bins, device=generator.device)
+    rows = torch.arange(B, device=generator.device)[:, None]
+    return [x[rows, index] for x in batch]
+
+
+def check_trials(model, trials: Trials) -> None:
+    """Refuse trials that the model cannot explain, naming the mend."""
+    if model.neurons != trials.neurons:
+        raise ValueError(f"fit: the model expects {model.neurons} neurons; the trials have {trials.neurons}. "
+                         "Build it with neurons=trials.neurons.")
+    if model.inputs != trials.inputs.shape[-1]:
+        raise ValueError(f"fit: the model expects {model.inputs} inputs; the trials have {trials.inputs.shape[-1]}. "
+                         "Build it with inputs=trials.inputs.shape[-1].")
+    if model.observation.counts and not trials.is_counts:
+        raise ValueError(f"fit: {type(model.observation).__name__} expects non-negative whole spike counts; the trials hold "
+                         "other values. Use GaussianSignal().")
+    if not trials.mask.any():
+        raise ValueError("fit: no entry of the trials is recorded (mask is False everywhere). Check obs_intervals and the window.")
+
+
+@contextmanager
+def _deferred_interrupt():
+    """Ctrl-C sets a flag, so that a step is never cut in half. Only the main thread can be asked."""
+    flag = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield flag
+        return
+    def stop(signum, frame):
+        if flag.is_set():
+            raise KeyboardInterrupt  # pressed again: the user will not wait
+        flag.set()
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        yield flag
+    finally:
+        signal.signal(signal.SIGINT, before)

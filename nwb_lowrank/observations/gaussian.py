@@ -1,0 +1,39 @@
+"""Gaussian signals (calcium, LFP, EEG)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from .base import Observation
+
+
+class GaussianSignal(Observation):
+    """y ~ N(C z + d, diag(σ²)), an affine readout of a continuous signal."""
+
+    counts = False
+
+    def attach(self, rank, neurons):
+        super().attach(rank, neurons)
+        self.log_sd = nn.Parameter(torch.zeros(neurons))
+        return self
+
+    def log_prob(self, y, z, mask):
+        white = (y - self.readout(z)) * (-self.log_sd).exp()
+        terms = -0.5 * white.square() - self.log_sd - 0.5 * math.log(2 * math.pi)
+        return torch.where(mask, terms, 0).sum(-1)
+
+    def mean(self, z):
+        return self.readout(z)
+
+    def sample(self, z, generator):
+        mean = self.readout(z)
+        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
+        return mean + self.log_sd.exp() * noise
+
+    @torch.no_grad()
+    def initialise(self, mean, loadings, variance):
+        for parameter, value in ((self.bias, mean), (self.loadings, loadings), (self.log_sd, 0.5 * torch.as_tensor(variance).log())):
+            parameter.copy_(torch.as_tensor(value))

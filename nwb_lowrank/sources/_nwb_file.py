@@ -1,0 +1,216 @@
+"""Opening an NWB file, finding what is in it, and turning its tables into plain DataFrames."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+from pynwb import NWBHDF5IO, NWBFile, TimeSeries
+from pynwb.base import TimeSeriesReferenceVectorData
+from pynwb.ecephys import ElectricalSeries
+from pynwb.epoch import TimeIntervals
+from pynwb.icephys import PatchClampSeries
+from pynwb.image import ImageSeries, IndexSeries
+from pynwb.misc import AnnotationSeries, DecompositionSeries
+from pynwb.ophys import RoiResponseSeries
+
+RESULTS_MODULE = "lowrank_rnn"  # our own results; never data
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+NOT_BEHAVIOR = (ElectricalSeries, PatchClampSeries, ImageSeries, IndexSeries, AnnotationSeries, DecompositionSeries,
+                RoiResponseSeries)  # fmt: skip
+
+
+@contextmanager
+def open_nwb(source, who: str) -> Iterator[tuple[NWBFile, dict]]:
+    """Yield the NWBFile behind a path, a file-like object or an open NWBFile, with facts about its origin.
+
+    Raises
+    ------
+    FileNotFoundError
+        No such path.
+    ValueError
+        A folder, not HDF5, HDF5 without NWB in it, or a damaged file.
+    TypeError
+        None of the three kinds of source.
+    """
+    if isinstance(source, NWBFile):
+        yield source, _origin(source, source.container_source, None)
+        return
+    if isinstance(source, (str, os.PathLike)):
+        path, digest = _checked_path(Path(source), who)
+    elif hasattr(source, "read") and hasattr(source, "seek"):
+        path, digest = getattr(source, "name", None), None
+    else:
+        raise TypeError(f"{who}: expected a path, an open NWBFile or a file-like object; got {type(source).__name__}.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pynwb's remarks about the source file are not about this reading
+        with _open_hdf5(source, path, who) as file, NWBHDF5IO(file=file, mode="r", load_namespaces=True) as io:
+            nwb = _read(io, path, who)
+            yield nwb, _origin(nwb, path, digest)
+
+
+def _checked_path(path: Path, who: str) -> tuple[Path, str]:
+    if path.is_dir():
+        raise ValueError(f"{who}: expected an NWB file; '{path}' is a folder. Pass one .nwb (HDF5) file inside it.")
+    if not path.exists():
+        raise FileNotFoundError(f"{who}: no file '{path}'. Check the path.")
+    with open(path, "rb") as file:
+        return path, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _open_hdf5(source, path, who: str) -> h5py.File:
+    try:
+        file = h5py.File(source, "r")
+    except OSError as error:
+        if _looks_like_hdf5(source):
+            raise ValueError(f"{who}: '{path}' is damaged or cut short ({error}). Copy or download it again.") from None
+        raise ValueError(f"{who}: expected an NWB file (HDF5); '{path}' is something else. Pass an .nwb file.") from None
+    if "nwb_version" not in file.attrs and "neurodata_type" not in file.attrs:
+        file.close()
+        raise ValueError(f"{who}: '{path}' is HDF5 but holds no NWB session. Pass an .nwb file, or use Trials.from_arrays.")
+    return file
+
+
+def _looks_like_hdf5(source) -> bool:
+    if isinstance(source, (str, os.PathLike)):
+        with open(source, "rb") as file:
+            return file.read(len(SIGNATURE)) == SIGNATURE
+    source.seek(0)
+    return source.read(len(SIGNATURE)) == SIGNATURE
+
+
+def _read(io: NWBHDF5IO, path, who: str) -> NWBFile:
+    try:
+        return io.read()
+    except Exception as error:  # pynwb answers a broken file with many kinds of exception
+        raise ValueError(f"{who}: pynwb cannot read '{path}' ({error}). Check the file with pynwb.validate.") from error
+
+
+def _origin(nwb: NWBFile, path, digest) -> dict:
+    return dict(
+        path=None if path is None else str(path),
+        sha256=digest,
+        identifier=nwb.identifier,
+        object_id=nwb.object_id,
+        session_start_time=nwb.session_start_time.isoformat(),
+    )
+
+
+def objects(nwb: NWBFile, kind: type) -> dict[str, object]:
+    """Every object of a type by its path in the file ('behavior/Position/led'), our own results left out."""
+    nwb.all_children()  # an open NWBFile may have grown since the list was last made
+    found = {path_of(nwb, obj): obj for obj in nwb.objects.values() if isinstance(obj, kind)}
+    return {path: obj for path, obj in found.items() if not path.startswith(RESULTS_MODULE + "/")}
+
+
+def path_of(nwb: NWBFile, obj) -> str:
+    """Names from the file's root to the object; a processing module comes first, without 'processing/'."""
+    names, top = [obj.name], obj
+    while top.parent is not None and top.parent is not nwb:
+        top = top.parent
+        names.append(top.name)
+    for folder, group in (("acquisition", nwb.acquisition), ("stimulus", nwb.stimulus)):
+        if group.get(top.name) is top:
+            names.append(folder)
+    return "/".join(reversed(names))
+
+
+def interval_tables(nwb: NWBFile) -> dict[str, TimeIntervals]:
+    """Every interval table by path."""
+    return objects(nwb, TimeIntervals)
+
+
+def roi_series(nwb: NWBFile) -> dict[str, RoiResponseSeries]:
+    """Every ROI response series by path."""
+    return objects(nwb, RoiResponseSeries)
+
+
+def behavior_series(nwb: NWBFile) -> dict[str, TimeSeries]:
+    """Every numeric series of one or two dimensions that is not itself neural or an image, by path."""
+    return {path: s for path, s in objects(nwb, TimeSeries).items() if not isinstance(s, NOT_BEHAVIOR) and _numeric(s)}
+
+
+def result_runs(nwb: NWBFile) -> list[str]:
+    """Names of the runs that this package has written into the file."""
+    module = nwb.processing.get(RESULTS_MODULE)
+    names = [] if module is None else module.data_interfaces
+    return sorted(name.removesuffix("_windows") for name in names if name.endswith("_windows"))
+
+
+def find(named: dict[str, object], name: str, who: str, kind: str) -> tuple[str, object]:
+    """The path and object of a bare name or of (the end of) a path."""
+    wanted = name.strip("/").removeprefix("processing/").removeprefix("intervals/")
+    paths = [wanted] if wanted in named else [path for path in named if path.endswith("/" + wanted)]
+    if len(paths) == 1:
+        return paths[0], named[paths[0]]
+    if paths:
+        raise ValueError(f"{who}: {kind} '{name}' is ambiguous; pass one of {', '.join(paths)}.")
+    raise KeyError(f"{who}: no {kind} '{name}'; the file has {', '.join(named) or 'none'}. Pass one of these.")
+
+
+def _numeric(series: TimeSeries) -> bool:
+    shape, dtype = np.shape(series.data), getattr(series.data, "dtype", None)
+    if dtype is None and np.size(series.data):
+        dtype = np.asarray(series.data).dtype
+    return len(shape) in (1, 2) and shape[0] > 0 and dtype is not None and np.dtype(dtype).kind in "biuf"
+
+
+def read(data) -> np.ndarray:
+    """An array of a dataset, a list or a wrapped (DataIO) array."""
+    return np.asarray(getattr(data, "data", data)[:] if not isinstance(data, np.ndarray) else data)
+
+
+def series_times(series: TimeSeries) -> np.ndarray:
+    """(frames,) seconds, from timestamps or from starting time and rate."""
+    if series.timestamps is not None:
+        return read(series.timestamps).astype(float)
+    return float(series.starting_time or 0.0) + np.arange(len(series.data)) / float(series.rate)
+
+
+def series_values(series: TimeSeries) -> np.ndarray:
+    """(frames, columns) in the unit that the file states: conversion and offset applied."""
+    values = read(series.data).astype(float)
+    return values.reshape(len(values), -1) * float(series.conversion) + float(series.offset or 0.0)
+
+
+def ragged(column) -> list:
+    """Rows of a ragged column, also of nested ones."""
+    target = column.target
+    rows = ragged(target) if hasattr(target, "target") else _cells(target)
+    ends = read(column.data).astype(np.int64)
+    return [rows[start:stop] for start, stop in zip(np.r_[0, ends[:-1]], ends)]
+
+
+def _cells(column) -> list:
+    return [_plain(value) for value in read(column.data)]
+
+
+def _plain(value):
+    """Text instead of bytes, and a name instead of a reference to an object of the file."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    name = getattr(value, "name", None)
+    return name if isinstance(name, str) else value
+
+
+def frame(table, exclude=()) -> pd.DataFrame:
+    """A DynamicTable as a DataFrame indexed by `id`: text decoded, region columns as row numbers."""
+    columns = {}
+    for name in table.colnames:
+        column = table[name]
+        if name in exclude or isinstance(getattr(column, "target", column), TimeSeriesReferenceVectorData):
+            continue
+        if hasattr(column, "target"):
+            columns[name] = pd.Series(ragged(column), dtype=object)
+        else:
+            cells = read(column.data)
+            columns[name] = cells if cells.ndim == 1 and cells.dtype.kind in "biufM" else pd.Series(_cells(column))
+    ids = pd.Index(read(table.id.data).astype(np.int64), name="id")
+    return pd.DataFrame({name: np.asarray(cells) for name, cells in columns.items()}, index=ids)
