@@ -20,6 +20,7 @@ from .initialise import initialise
 from .resampling import adaptive, systematic
 from .results import Fit, FitSettings
 from .trials import Trials, split_indices
+from .warm_start import complete_data_objective, smoothed
 
 RETRIES = 5  # returns to the last good state before a fit gives up
 
@@ -34,11 +35,12 @@ class FitInterrupted(KeyboardInterrupt):
 
 @dataclass(frozen=True)
 class Progress:
-    """What `on_step` is told after every step.
+    """What `on_step` is told after every warm-start round and every step.
 
-    bound : nats per bin and trial of this step's minibatch;  ess : mean effective sample size as a share of K.
+    stage : "warm start" (step counts rounds) or "fit";  bound : nats per bin and trial of this step's minibatch;  ess : mean effective sample size as a share of K.
     """
 
+    stage: str
     step: int
     steps: int
     bound: float
@@ -129,10 +131,8 @@ class _Run:
         parts = split_indices(len(trials), (1 - keep, keep), seed) if keep > 0 else [range(len(trials))]
         self.training = torch.as_tensor(parts[0])
         self.validation = torch.as_tensor(parts[1]) if keep > 0 else None
-        parameters = [*model.parameters(), *proposal.parameters()]
-        optimizer = torch.optim.RAdam if settings.rectified else torch.optim.Adam
-        self.optimizer = optimizer(parameters, lr=settings.learning_rate)
-        self.step, self.rate_scale, self.retries, self.stale = 0, 1.0, 0, 0
+        self.optimizer = self._new_optimizer()
+        self.round, self.step, self.rate_scale, self.retries, self.stale = 0, 0, 1.0, 0, 0
         self.best, self.best_state, self.history = -math.inf, None, []
         self.recent: list[tuple[float, float]] = []
         self.looked, self.good = False, self.snapshot()
@@ -142,37 +142,80 @@ class _Run:
         return self.step >= self.settings.steps or self.stale >= self.settings.patience
 
     def advance(self) -> Progress:
-        """One gradient step; a look at the validation trials every `validate_every` steps."""
-        bound, ess = self._gradient_step()
+        """One warm-start round, or one gradient step with a look at the validation trials every `validate_every` steps."""
+        warm = self.round < self.settings.warm_rounds
+        bound, ess = self._warm_round() if warm else self._gradient_step()
+        self.looked = False
         if bound is None:
             self._recover()
-            bound, ess = math.nan, math.nan
+        elif warm:
+            self.round += 1
+            if self.round == self.settings.warm_rounds:
+                self.optimizer = self._new_optimizer()  # moments of another objective would mislead its first steps
+                self.recent = [(bound, ess)]
+                self._look()
         else:
             self.step += 1
             self.recent.append((bound, ess))
-        last = self.step == self.settings.steps
-        self.looked = bound == bound and (last or self.step % self.settings.validate_every == 0)
-        if self.looked:
-            self._look()
+            if self.step == self.settings.steps or self.step % self.settings.validate_every == 0:
+                self._look()
+        stage = ("warm start", self.round, self.settings.warm_rounds) if warm else ("fit", self.step, self.settings.steps)
         validation = self.history[-1]["validation"] if self.history else math.nan
-        return Progress(self.step, self.settings.steps, bound, ess, validation)
+        return Progress(*stage, math.nan if bound is None else bound, math.nan if bound is None else ess, validation)
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        kind = torch.optim.RAdam if self.settings.rectified else torch.optim.Adam
+        return kind([*self.model.parameters(), *self.proposal.parameters()], lr=self.settings.learning_rate)
+
+    def _warm_round(self) -> tuple[float | None, float | None]:
+        """One round of `warm_start`: smooth some trials, then gradient steps on the smoothed trajectories."""
+        s = self.settings
+        generator = _generator(self.seed, 2**42 + self.round, self.device)
+        size = min(s.warm_trials, len(self.training))
+        rows = self.training.to(self.device)[torch.randperm(len(self.training), generator=generator, device=self.device)[:size]]
+        batch = self._segments([x[rows] for x in self.data], generator)
+        path, evidence, ess = smoothed(self.model, self.proposal, batch, particles=2 * s.particles, draws=4, generator=generator)
+        for inner in range(s.warm_steps):
+            rate = s.warm_rate * 0.1 ** ((self.round + inner / s.warm_steps) / s.warm_rounds)
+            part = torch.randperm(size, generator=generator, device=self.device)[: s.batch_size]
+            piece = [x[part] for x in batch]
+            if self._ascend(lambda: complete_data_objective(self.model, self.proposal, piece, path[:, part]), rate) is None:
+                return None, None
+        recorded = batch[3].any(-1)
+        share = (ess * recorded.T).sum() / recorded.sum() / (2 * s.particles)
+        return float(evidence.sum() / recorded.sum()), float(share)
+
+    def _ascend(self, objective: Callable[[], Tensor], rate: float) -> float | None:
+        """One optimiser step up `objective`; None (and no step) when it or its gradient is not finite."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate_scale * rate
+        self.optimizer.zero_grad(set_to_none=True)
+        value = objective()
+        (-value).backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.optimizer.param_groups[0]["params"], self.settings.clip)
+        if not (torch.isfinite(value) and torch.isfinite(norm)):
+            return None
+        self.optimizer.step()
+        return float(value.detach())
 
     def _gradient_step(self) -> tuple[float | None, float | None]:
         """Bound (nats per bin and trial) and ESS share of one minibatch; None when not finite."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.rate_scale * learning_rate(self.settings, self.step)
         generator = _generator(self.seed, self.step, self.device)
-        batch = [x[self._batch()] for x in self.data]
-        if self.settings.segment and self.settings.segment < batch[0].shape[1]:
-            batch = _cut_segments(batch, self.settings.segment, generator)
-        self.optimizer.zero_grad(set_to_none=True)
-        bound, ess = self._bound(batch, generator, dropout=self.settings.coordinated_dropout)
-        (-bound).backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.optimizer.param_groups[0]["params"], self.settings.clip)
-        if not (torch.isfinite(bound) and torch.isfinite(norm)):
-            return None, None
-        self.optimizer.step()
-        return float(bound.detach()), float(ess)
+        batch = self._segments([x[self._batch()] for x in self.data], generator)
+        share = []
+
+        def objective() -> Tensor:
+            bound, ess = self._bound(batch, generator, dropout=self.settings.coordinated_dropout)
+            share.append(float(ess))
+            return bound
+
+        bound = self._ascend(objective, learning_rate(self.settings, self.step))
+        return (None, None) if bound is None else (bound, share[0])
+
+    def _segments(self, batch: list[Tensor], generator: torch.Generator) -> list[Tensor]:
+        """Random pieces of `segment` bins where the settings ask for them, else whole trials."""
+        bins = self.settings.segment
+        return _cut_segments(batch, bins, generator) if bins and bins < batch[0].shape[1] else batch
 
     def _bound(self, batch, generator, dropout: float = 0.0) -> tuple[Tensor, Tensor]:
         y, u, seen, scored = batch
@@ -211,11 +254,12 @@ class _Run:
         self.recent = []
         self.history.append(
             dict(step=self.step, bound=bound, validation=value, ess=ess,
-                 learning_rate=self.rate_scale * learning_rate(self.settings, self.step - 1))
+                 learning_rate=self.rate_scale * learning_rate(self.settings, max(0, self.step - 1)))
         )
         if not math.isfinite(value):
             self._recover()
             return
+        self.looked = True
         if value > self.best or self.validation is None:
             self.best, self.stale, self.best_state = value, 0, state_of(self.model, self.proposal)
         else:
@@ -237,7 +281,7 @@ class _Run:
 
     def snapshot(self) -> Checkpoint:
         """Everything that changes during a fit."""
-        counters = dict(step=self.step, rate_scale=self.rate_scale, retries=self.retries, stale=self.stale, best=self.best, seed=self.seed)
+        counters = dict(round=self.round, step=self.step, rate_scale=self.rate_scale, retries=self.retries, stale=self.stale, best=self.best, seed=self.seed)
         return Checkpoint.take(self.model, self.proposal, self.optimizer, self.best_state, counters, self.history, self.recent)
 
     def restore(self, checkpoint: Checkpoint) -> None:

@@ -42,6 +42,9 @@ class FitSettings:
         Steps between two looks at the validation trials.
     patience : int
         Looks without improvement after which the fit stops.
+    warm_rounds, warm_steps, warm_trials, warm_rate : int, int, int, float
+        Rounds of the warm start (`warm_start`; 0: none), gradient steps in each, trials smoothed for
+        each, and the learning rate, which falls tenfold over the rounds.
     segment : int or None
         Train on random pieces of this many bins (for long trials and continuous recordings); None: whole trials.
     coordinated_dropout : float
@@ -64,6 +67,10 @@ class FitSettings:
     validation: float = 0.1
     validate_every: int = 50
     patience: int = 1000
+    warm_rounds: int = 20
+    warm_steps: int = 20
+    warm_trials: int = 128
+    warm_rate: float = 1e-2
     segment: int | None = None
     coordinated_dropout: float = 0.0
     initialise: bool = True

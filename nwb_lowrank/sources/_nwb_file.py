@@ -46,7 +46,8 @@ def open_nwb(source, who: str) -> Iterator[tuple[NWBFile, dict]]:
     if isinstance(source, (str, os.PathLike)):
         path, digest = _checked_path(Path(source), who)
     elif hasattr(source, "read") and hasattr(source, "seek"):
-        path, digest = getattr(source, "name", None), None
+        name = getattr(source, "name", None)
+        path, digest = name if isinstance(name, str) else None, None
     else:
         raise TypeError(f"{who}: expected a path, an open NWBFile or a file-like object; got {type(source).__name__}.")
     with warnings.catch_warnings():
@@ -107,7 +108,7 @@ def objects(nwb: NWBFile, kind: type) -> dict[str, object]:
     """Every object of a type by its path in the file ('behavior/Position/led'), our own results left out."""
     nwb.all_children()  # an open NWBFile may have grown since the list was last made
     found = {path_of(nwb, obj): obj for obj in nwb.objects.values() if isinstance(obj, kind)}
-    return {path: obj for path, obj in found.items() if not path.startswith(RESULTS_MODULE + "/")}
+    return {path: found[path] for path in sorted(found) if not path.startswith(RESULTS_MODULE + "/")}
 
 
 def path_of(nwb: NWBFile, obj) -> str:

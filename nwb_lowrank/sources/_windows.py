@@ -1,0 +1,228 @@
+"""Where to cut: windows on the session clock from an interval table or from a continuous recording, and what lies inside."""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+ROUND = 6  # decimals of a bin: times are floats, and 0.3 / 0.1 must be the third bin's edge, not just below it
+CHUNK_BINS = 100
+QUERY_METHODS = {"str", "isin", "between", "isna", "notna", "isnull", "notnull", "abs", "contains", "startswith",
+                 "endswith", "lower", "upper", "strip"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Windows:
+    """B windows of at most `bins` bins.
+
+    starts : (B,) left edge of bin 0, seconds;  lengths : (B,) bins that belong to the window, the rest is padding;
+    width : seconds;  table : one row a window;  dropped : {"trial", "reason"} for every row left out.
+    """
+
+    starts: np.ndarray
+    lengths: np.ndarray
+    width: float
+    table: pd.DataFrame
+    dropped: tuple[dict, ...] = ()
+
+    @property
+    def bins(self) -> int:
+        return int(self.lengths.max())
+
+    @property
+    def stops(self) -> np.ndarray:
+        return self.starts + self.lengths * self.width
+
+    @property
+    def inside(self) -> np.ndarray:
+        """(B, T) True for bins that are no padding."""
+        return np.arange(self.bins) < self.lengths[:, None]
+
+    @property
+    def centers(self) -> np.ndarray:
+        """(B, T) seconds."""
+        return self.starts[:, None] + (np.arange(self.bins) + 0.5) * self.width
+
+    def select(self, rows) -> Windows:
+        """The windows of these rows, nothing reported."""
+        return replace(self, starts=self.starts[rows], lengths=self.lengths[rows], table=self.table.iloc[rows])
+
+    def keep(self, kept: np.ndarray, reason) -> Windows:
+        """The windows where `kept`; the others are reported as dropped for `reason`, a text or one text a window."""
+        reasons = np.broadcast_to(np.asarray(reason, dtype=object), kept.shape)
+        ids = self.table["trial_id"].to_numpy()
+        lost = tuple({"trial": int(ids[row]), "reason": str(reasons[row])} for row in np.flatnonzero(~kept))
+        return replace(self.select(np.flatnonzero(kept)), dropped=self.dropped + lost)
+
+
+def bin_of(times, start, width: float) -> np.ndarray:
+    """Index of the bin [k, k + 1) * width after `start` that holds each time, exact at bin edges."""
+    return np.floor(np.round((times - start) / width, ROUND)).astype(np.int64)
+
+
+def whole_bins(duration, width: float):
+    """Whole bins in a duration."""
+    return np.floor(np.round(np.asarray(duration) / width, ROUND)).astype(np.int64)
+
+
+def table_windows(frame: pd.DataFrame, name: str, width: float, align: str | None, window) -> Windows:
+    """Windows around an event of every row, or from start_time to stop_time.
+
+    Raises
+    ------
+    KeyError
+        No such column.
+    ValueError
+        A window or bin that cannot be, or that misses every trial.
+    """
+    align = "start_time" if align is None else align
+    _check_event(frame, name, align)
+    table = _with_trial_id(frame)
+    event, start, stop = (table[column].to_numpy(float) for column in (align, "start_time", "stop_time"))
+    if window is None:
+        if align != "start_time":
+            raise ValueError(f"read_nwb: align='{align}' needs window=(start, stop), seconds around it, such as (-0.3, 1).")
+        starts, lengths = start, whole_bins(np.nan_to_num(stop - start), width)
+        reasons = [_missing(start[row], stop[row]) for row in range(len(table))]
+    else:
+        first, last = _checked_window(window, width)
+        starts, lengths = event + first, np.full(len(table), round(round((last - first) / width, ROUND)))
+        reasons = [f"{align} is NaN"] * len(table)
+        _check_overlap(name, window, starts, event + last, start, stop)
+    windows = Windows(starts, lengths, width, table).keep(np.isfinite(starts) & (lengths > 0), reasons)
+    if not len(windows.starts):
+        raise ValueError(
+            f"read_nwb: no trial of intervals '{name}' can be cut into bins of {width:g} s ({reasons[0]}). "
+            "Pass a smaller bin_width=, another align= or another table=."
+        )
+    return windows
+
+
+def _check_event(frame: pd.DataFrame, name: str, align: str) -> None:
+    if align not in frame:
+        times = ", ".join(column for column in frame if frame[column].dtype.kind == "f")
+        raise KeyError(f"read_nwb: no column '{align}' in intervals '{name}'; it has {times}. Pass align= one of these.")
+    if frame[align].dtype.kind not in "fiu":
+        raise ValueError(f"read_nwb: column '{align}' of intervals '{name}' holds no times. Pass a column of seconds.")
+
+
+def _with_trial_id(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table's ids as first column `trial_id`; a column that the file calls so is kept under another name."""
+    return frame.rename(columns={"trial_id": "trial_id_in_file"}).rename_axis(index="trial_id").reset_index()
+
+
+def _missing(start: float, stop: float) -> str:
+    if np.isnan(start):
+        return "start_time is NaN"
+    return "stop_time is NaN" if np.isnan(stop) else "shorter than one bin"
+
+
+def _checked_window(window, width: float) -> tuple[float, float]:
+    if np.shape(window) != (2,):
+        raise ValueError(f"read_nwb: window must be (start, stop) in seconds around the event; got {window!r}.")
+    first, last = (float(edge) for edge in window)
+    if not (np.isfinite([first, last]).all() and first < last):
+        raise ValueError(f"read_nwb: window must be (start, stop) in seconds with start < stop; got ({first:g}, {last:g}).")
+    if width > (last - first) * (1 + 10.0**-ROUND):
+        raise ValueError(
+            f"read_nwb: bins of {width:g} s are wider than the window of {last - first:g} s. "
+            "Pass a smaller bin_width= or a longer window=."
+        )
+    return first, last
+
+
+def _check_overlap(name: str, window, first, last, start, stop) -> None:
+    """A window far from every trial is a slip of the hand; one that ends where the trial starts is a baseline."""
+    known = np.isfinite(first + start + stop)
+    if known.any() and not ((last >= start - 1e-9) & (first <= stop + 1e-9))[known].any():
+        longest = (stop - start)[known].max()
+        raise ValueError(
+            f"read_nwb: window ({window[0]:g}, {window[1]:g}) lies outside every trial of intervals '{name}', "
+            f"which last at most {longest:g} s. Pass a window= that meets them."
+        )
+
+
+def chunk_windows(segments: np.ndarray, width: float, chunk: float | None) -> Windows:
+    """Chunks of `chunk` seconds that follow one another through every segment; the last of a segment is shorter."""
+    if chunk is not None and not (np.isfinite(chunk) and chunk > 0):
+        raise ValueError(f"read_nwb: chunk must be a positive number of seconds; got {chunk}.")
+    size = CHUNK_BINS if chunk is None else int(round(round(chunk / width, ROUND)))
+    if size < 1 or (chunk is not None and width > chunk * (1 + 10.0**-ROUND)):
+        raise ValueError(f"read_nwb: bins of {width:g} s are wider than chunks of {chunk:g} s. Pass a longer chunk=.")
+    starts, lengths = [], []
+    for first, last in segments:
+        bins = int(whole_bins(last - first, width))
+        firsts = np.arange(0, bins, size)
+        starts.append(first + firsts * width)
+        lengths.append(np.minimum(size, bins - firsts))
+    starts, lengths = np.concatenate(starts), np.concatenate(lengths)
+    if not len(starts):
+        raise ValueError(f"read_nwb: the recording holds no whole bin of {width:g} s. Pass a smaller bin_width=.")
+    columns = dict(trial_id=np.arange(len(starts)), start_time=starts, stop_time=starts + lengths * width)
+    return Windows(starts, lengths, width, pd.DataFrame(columns))
+
+
+def merge(intervals: np.ndarray, tolerance: float) -> np.ndarray:
+    """(K, 2) intervals sorted, empty ones and NaN left out, and those joined that touch or overlap."""
+    intervals = np.asarray(intervals, float).reshape(-1, 2)
+    intervals = intervals[intervals[:, 1] > intervals[:, 0]]  # False for NaN
+    intervals = intervals[np.argsort(intervals[:, 0], kind="stable")]
+    if not len(intervals):
+        return intervals
+    reach = np.maximum.accumulate(intervals[:, 1])
+    new = np.r_[True, intervals[1:, 0] > reach[:-1] + tolerance]
+    return np.column_stack([intervals[new, 0], reach[np.r_[np.flatnonzero(new)[1:] - 1, -1]]])
+
+
+def covered(windows: Windows, intervals: np.ndarray, tolerance: float) -> np.ndarray:
+    """(B, T) True for bins that lie wholly inside one interval, within `tolerance` seconds, and are no padding."""
+    intervals = merge(intervals, tolerance)
+    if not len(intervals):
+        return np.zeros((len(windows.starts), windows.bins), bool)
+    left = windows.starts[:, None] + np.arange(windows.bins) * windows.width
+    row = np.searchsorted(intervals[:, 0], left + tolerance, side="right") - 1
+    return (row >= 0) & (left + windows.width <= intervals[row, 1] + tolerance) & windows.inside
+
+
+def within(times: np.ndarray, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs (window, index of a time) of sorted times, a little beyond the windows' edges; windows may overlap."""
+    slack = 10.0**-ROUND * windows.width  # what `bin_of` may round into the window
+    first = np.searchsorted(times, windows.starts - slack)
+    number = np.searchsorted(times, windows.stops + slack) - first
+    window = np.repeat(np.arange(len(number)), number)
+    return window, np.arange(number.sum()) + np.repeat(first - np.cumsum(number) + number, number)
+
+
+def query(frame: pd.DataFrame, text: str | None, what: str) -> np.ndarray:
+    """(rows,) True where a pandas query holds.
+
+    Raises
+    ------
+    ValueError
+        The query does not parse, names no column, does not answer yes or no, or calls anything
+        but plain tests: queries also come from files, and a file must not run code.
+    """
+    if text is None:
+        return np.ones(len(frame), bool)
+    advice = f"Columns of {what}: {', '.join(dict.fromkeys([frame.index.name or 'id', *map(str, frame.columns)]))}."
+    try:
+        _check_plain(text)
+        rows = frame.eval(text, local_dict={}, global_dict={})
+    except Exception as error:  # pandas answers a bad query with many kinds of exception
+        raise ValueError(f"read_nwb: cannot use the {what} query {text!r} ({error}). {advice}") from None
+    if getattr(rows, "dtype", None) != bool or np.shape(rows) != (len(frame),):
+        raise ValueError(f"read_nwb: the {what} query {text!r} must be true or false for every row. {advice}")
+    return np.asarray(rows)
+
+
+def _check_plain(text: str) -> None:
+    code = re.sub(r"`[^`'\"]*`", "column", text)
+    if "`" in code:
+        raise ValueError("a backtick or quote is not closed")
+    for node in ast.walk(ast.parse(code.strip(), mode="eval")):
+        if isinstance(node, ast.Attribute) and node.attr not in QUERY_METHODS:
+            raise ValueError(f"'.{node.attr}' is not allowed")
