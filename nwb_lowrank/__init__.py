@@ -1,0 +1,54 @@
+"""Stochastic low-rank recurrent neural networks for recordings in NWB, fitted by variational sequential Monte Carlo.
+
+The public names below load on first use: importing this package costs nothing.
+"""
+
+import sys
+from importlib import import_module
+from types import ModuleType
+
+__version__ = "0.1.0"
+
+_WHERE = {
+    "trials": ("Trials",),
+    "sources.nwb": ("read_nwb",),
+    "sources.inventory": ("inventory",),
+    "sources.suggest": ("suggest",),
+    "model": ("LowRankRNN",),
+    "gaussian": ("ScalarCovariance", "DiagonalCovariance", "FullCovariance"),
+    "nonlinearities": ("ReLU", "ClippedReLU", "Tanh", "Identity"),
+    "observations": ("Poisson", "GaussianSignal"),
+    "observations.base": ("Softplus", "Exp"),
+    "proposals": ("Bootstrap", "LinearGaussian", "Encoder"),
+    "results": ("FitSettings", "Fit", "Posterior", "FixedPoints", "Score", "Results"),
+    "fit": ("fit",),
+    "infer": ("infer",),
+    "fixed_points": ("find_fixed_points",),
+    "searches": ("Certified", "Newton"),
+    "metrics": ("evaluate",),
+    "sinks.nwb": ("write_nwb", "read_results", "list_runs"),
+    "sinks.recording": ("write_recording",),
+    "plots.summary": ("plot_summary",),
+}
+_HOME = {name: module for module, names in _WHERE.items() for name in names}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str):
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+
+
+def __dir__():
+    return sorted([*globals(), *__all__])
+
+
+class _Package(ModuleType):
+    """`nwb_lowrank.fit` is the function, also after Python has bound the submodule of that name here."""
+
+    fit = property(lambda self: __getattr__("fit"), lambda self, submodule: None)
+    infer = property(lambda self: __getattr__("infer"), lambda self, submodule: None)
+
+
+sys.modules[__name__].__class__ = _Package

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
+
+
+CONDITION = re.compile(r"cond|target|direction|stim|categ|maze|cue|type|odou?r|image|orient", re.IGNORECASE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,6 +206,30 @@ class Trials:
         any_recorded = self.mask.any(-1)
         return np.where(any_recorded.any(1), self.bins - any_recorded[:, ::-1].argmax(1), 0)
 
+    def conditions(self, column: str | None = None) -> tuple[np.ndarray | None, str | None]:
+        """Labels (B,) of the trials' conditions and the column of `table` that they come from; (None, None) without any.
+
+        Parameters
+        ----------
+        column : str or None
+            None takes a column that looks like one: 2 to 32 different labels that are no times, no measured
+            numbers and mostly repeated, a column named after a condition, target, direction or stimulus first.
+
+        Raises
+        ------
+        KeyError
+            No such column.
+        """
+        if column is None:
+            named = [name for name in self.table if CONDITION.search(name)]
+            likely = named + [name for name in self.table if name not in named]
+            column = next((name for name in likely if _is_label(self.table[name])), None)
+        if column is None:
+            return None, None
+        if column not in self.table:
+            raise KeyError(f"Trials.conditions: no column {column!r} in the trial table; it has {', '.join(self.table)}.")
+        return self.table[column].to_numpy(), column
+
     def select(self, trials) -> Trials:
         """The trials of an index, a boolean mask or a slice, in that order."""
         index = np.arange(len(self))[trials]
@@ -243,6 +271,14 @@ class Trials:
     def forecast_last(self, bins: int) -> Trials:
         """The same trials with the last `bins` bins scored, never shown."""
         return replace(self, forecast=bins)
+
+
+def _is_label(values: pd.Series) -> bool:
+    """2 to 32 values, on average at least 4 trials each, and not real numbers measured anew in every trial."""
+    if not (pd.api.types.is_hashable(values.iloc[0]) and values.notna().all()):
+        return False
+    different = values.nunique()
+    return 2 <= different <= min(32, len(values) // 4) and not values.name.endswith(("_time", "_id"))
 
 
 def split_indices(size: int, fractions, seed: int) -> list[np.ndarray]:
