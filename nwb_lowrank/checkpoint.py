@@ -12,10 +12,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+PARTS = ("counters", "history", "recent", "identity")
+
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """Parameters, optimiser state, best state so far, counters and history of a fit."""
+    """Parameters, optimiser state, best state so far, counters and history of a fit, and which fit it is."""
 
     state: dict[str, Tensor]
     optimizer: dict[str, Tensor]
@@ -23,13 +25,14 @@ class Checkpoint:
     counters: dict
     history: list[dict]
     recent: list
+    identity: dict
 
     @classmethod
-    def take(cls, model, proposal, optimizer, best_state, counters, history, recent) -> Checkpoint:
+    def take(cls, model, proposal, optimizer, best_state, counters, history, recent, identity) -> Checkpoint:
         """Copy everything, so that later steps change nothing here."""
         moments = {f"{index}.{name}": value.detach().clone()
                    for index, values in optimizer.state_dict()["state"].items() for name, value in values.items()}
-        return cls(state_of(model, proposal), moments, best_state, counters, [dict(row) for row in history], list(recent))
+        return cls(state_of(model, proposal), moments, best_state, counters, [dict(row) for row in history], list(recent), identity)
 
     def put(self, model, proposal, optimizer) -> None:
         """Copy parameters and optimiser state back."""
@@ -51,7 +54,7 @@ class Checkpoint:
         path = Path(path)
         groups = {"state": self.state, "optimizer": self.optimizer, "best": self.best_state or {}}
         tensors = {f"{group}/{name}": value.cpu().contiguous() for group, values in groups.items() for name, value in values.items()}
-        header = {name: json.dumps(getattr(self, name)) for name in ("counters", "history", "recent")}
+        header = {name: json.dumps(getattr(self, name)) for name in PARTS}
         beside = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             save_file(tensors, str(beside), metadata=header)
@@ -65,7 +68,7 @@ class Checkpoint:
         try:
             with safe_open(str(path), "pt") as file:
                 header, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}
-            parts = {name: json.loads(header[name]) for name in ("counters", "history", "recent")}
+            parts = {name: json.loads(header[name]) for name in PARTS}
         except (SafetensorError, KeyError, TypeError) as error:
             raise ValueError(f"fit: {path} is not a checkpoint ({error}). Delete it and fit again.") from None
         groups = {group: {name[len(group) + 1 :]: value for name, value in tensors.items() if name.startswith(group + "/")}

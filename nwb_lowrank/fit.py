@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable
-from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-import signal
-import threading
 
 import pandas as pd
 import torch
 from torch import Tensor
 
 from .checkpoint import Checkpoint, state_of
+from .checks import check_trials, choose_device, deferred_interrupt, fingerprint
 from .filter import smc_filter
 from .initialise import initialise
+from .recipe import recipe
 from .resampling import adaptive, systematic
 from .results import Fit, FitSettings
 from .trials import Trials, split_indices
 from .warm_start import complete_data_objective, smoothed
 
+WARM_LOOK = 5  # warm-start rounds between two looks at the validation trials
 RETRIES = 5  # returns to the last good state before a fit gives up
 
 
@@ -107,7 +108,7 @@ def fit(
             raise FileNotFoundError(f"fit: expected a checkpoint to resume from; got {checkpoint}. Run once without resume.")
         run.restore(Checkpoint.load(checkpoint))
     save = (lambda: run.snapshot().save(checkpoint)) if checkpoint else (lambda: None)
-    with _deferred_interrupt() as interrupted:
+    with deferred_interrupt() as interrupted:
         while not run.finished:
             progress = run.advance()
             if on_step:
@@ -126,6 +127,8 @@ class _Run:
     def __init__(self, model, proposal, trials: Trials, settings: FitSettings, seed: int, device: torch.device):
         self.model, self.proposal = model.to(device), proposal.to(device)
         self.settings, self.seed, self.device = settings, seed, device
+        self.identity = dict(model=recipe(model), proposal=recipe(proposal), settings=asdict(settings), seed=seed,
+                             trials=fingerprint(trials))
         self.data = _tensors(trials, device)
         keep = settings.validation if len(trials) > 1 else 0.0
         parts = split_indices(len(trials), (1 - keep, keep), seed) if keep > 0 else [range(len(trials))]
@@ -150,15 +153,17 @@ class _Run:
             self._recover()
         elif warm:
             self.round += 1
+            self.recent.append((bound, ess))
+            if self.round == self.settings.warm_rounds or self.round % WARM_LOOK == 0:
+                self._look("warm start", self.round, self._warm_rate(self.round - 1))
             if self.round == self.settings.warm_rounds:
                 self.optimizer = self._new_optimizer()  # moments of another objective would mislead its first steps
-                self.recent = [(bound, ess)]
-                self._look()
+                self.stale = 0
         else:
             self.step += 1
             self.recent.append((bound, ess))
             if self.step == self.settings.steps or self.step % self.settings.validate_every == 0:
-                self._look()
+                self._look("fit", self.step, learning_rate(self.settings, self.step - 1))
         stage = ("warm start", self.round, self.settings.warm_rounds) if warm else ("fit", self.step, self.settings.steps)
         validation = self.history[-1]["validation"] if self.history else math.nan
         return Progress(*stage, math.nan if bound is None else bound, math.nan if bound is None else ess, validation)
@@ -176,7 +181,7 @@ class _Run:
         batch = self._segments([x[rows] for x in self.data], generator)
         path, evidence, ess = smoothed(self.model, self.proposal, batch, particles=2 * s.particles, draws=4, generator=generator)
         for inner in range(s.warm_steps):
-            rate = s.warm_rate * 0.1 ** ((self.round + inner / s.warm_steps) / s.warm_rounds)
+            rate = self._warm_rate(self.round + inner / s.warm_steps)
             part = torch.randperm(size, generator=generator, device=self.device)[: s.batch_size]
             piece = [x[part] for x in batch]
             if self._ascend(lambda: complete_data_objective(self.model, self.proposal, piece, path[:, part]), rate) is None:
@@ -184,6 +189,10 @@ class _Run:
         recorded = batch[3].any(-1)
         share = (ess * recorded.T).sum() / recorded.sum() / (2 * s.particles)
         return float(evidence.sum() / recorded.sum()), float(share)
+
+    def _warm_rate(self, rounds: float) -> float:
+        """Tenfold exponential decay over the warm start."""
+        return self.settings.warm_rate * 0.1 ** (rounds / self.settings.warm_rounds)
 
     def _ascend(self, objective: Callable[[], Tensor], rate: float) -> float | None:
         """One optimiser step up `objective`; None (and no step) when it or its gradient is not finite."""
@@ -239,7 +248,7 @@ class _Run:
         return self.training[order[position * size : (position + 1) * size]].to(self.device)
 
     @torch.no_grad()
-    def _look(self) -> None:
+    def _look(self, stage: str, step: int, rate: float) -> None:
         """Score the validation trials (always with the same noise), keep the best state, record history."""
         bound, ess = (sum(values) / len(values) for values in zip(*self.recent))
         value = bound
@@ -252,10 +261,7 @@ class _Run:
                 bins += weight
             value = total / bins
         self.recent = []
-        self.history.append(
-            dict(step=self.step, bound=bound, validation=value, ess=ess,
-                 learning_rate=self.rate_scale * learning_rate(self.settings, max(0, self.step - 1)))
-        )
+        self.history.append(dict(stage=stage, step=step, bound=bound, validation=value, ess=ess, learning_rate=self.rate_scale * rate))
         if not math.isfinite(value):
             self._recover()
             return
@@ -281,12 +287,14 @@ class _Run:
 
     def snapshot(self) -> Checkpoint:
         """Everything that changes during a fit."""
-        counters = dict(round=self.round, step=self.step, rate_scale=self.rate_scale, retries=self.retries, stale=self.stale, best=self.best, seed=self.seed)
-        return Checkpoint.take(self.model, self.proposal, self.optimizer, self.best_state, counters, self.history, self.recent)
+        counters = dict(round=self.round, step=self.step, rate_scale=self.rate_scale, retries=self.retries, stale=self.stale, best=self.best)
+        return Checkpoint.take(self.model, self.proposal, self.optimizer, self.best_state, counters, self.history, self.recent, self.identity)
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        if checkpoint.counters["seed"] != self.seed:
-            raise ValueError(f"fit: the checkpoint is of seed {checkpoint.counters['seed']}; got seed {self.seed}. Resume with that seed.")
+        for part, value in self.identity.items():
+            if checkpoint.identity.get(part) != value:
+                raise ValueError(f"fit: the checkpoint is of another fit (its {part} differs). Resume with the same data, model, "
+                                 "proposal, settings and seed, or fit without resume.")
         checkpoint.put(self.model, self.proposal, self.optimizer)
         for name, value in checkpoint.counters.items():
             setattr(self, name, value)
@@ -320,11 +328,6 @@ def learning_rate(settings: FitSettings, step: int) -> float:
     return settings.learning_rate * (settings.final_learning_rate / settings.learning_rate) ** progress
 
 
-def choose_device(device: str) -> torch.device:
-    """'auto' is CUDA when there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else torch.device(device)
-
-
 def _tensors(trials: Trials, device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """y, u, seen, scored."""
     arrays = (trials.counts, trials.inputs, trials.seen, trials.mask)
@@ -343,36 +346,3 @@ def _cut_segments(batch: list[Tensor], bins: int, generator: torch.Generator) ->
     index = first + torch.arange(bins, device=generator.device)
     rows = torch.arange(B, device=generator.device)[:, None]
     return [x[rows, index] for x in batch]
-
-
-def check_trials(model, trials: Trials) -> None:
-    """Refuse trials that the model cannot explain, naming the mend."""
-    if model.neurons != trials.neurons:
-        raise ValueError(f"fit: the model expects {model.neurons} neurons; the trials have {trials.neurons}. "
-                         "Build it with neurons=trials.neurons.")
-    if model.inputs != trials.inputs.shape[-1]:
-        raise ValueError(f"fit: the model expects {model.inputs} inputs; the trials have {trials.inputs.shape[-1]}. "
-                         "Build it with inputs=trials.inputs.shape[-1].")
-    if model.observation.counts and not trials.is_counts:
-        raise ValueError(f"fit: {type(model.observation).__name__} expects non-negative whole spike counts; the trials hold "
-                         "other values. Use GaussianSignal().")
-    if not trials.mask.any():
-        raise ValueError("fit: no entry of the trials is recorded (mask is False everywhere). Check obs_intervals and the window.")
-
-
-@contextmanager
-def _deferred_interrupt():
-    """Ctrl-C sets a flag, so that a step is never cut in half. Only the main thread can be asked."""
-    flag = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield flag
-        return
-    def stop(signum, frame):
-        if flag.is_set():
-            raise KeyboardInterrupt  # pressed again: the user will not wait
-        flag.set()
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        yield flag
-    finally:
-        signal.signal(signal.SIGINT, before)

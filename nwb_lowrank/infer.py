@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from .filter import smc_filter
-from .fit import check_trials, choose_device
+from .checks import check_trials, choose_device
 from .resampling import adaptive, systematic
 from .results import Fit, Posterior
 from .smoother import backward_sample

@@ -88,7 +88,8 @@ class Fit:
     settings : FitSettings
     seed : int
     history : DataFrame
-        One row per look at the validation trials: step, bound and validation (nats per bin and trial),
+        One row per look at the validation trials: stage ("warm start", whose steps are rounds, or "fit"), step,
+        bound of the minibatches since the last look and validation (both nats per bin and trial),
         ess (effective sample size as a share of K), learning_rate. No wall-clock time: a resumed
         fit must equal an uninterrupted one byte for byte.
     """

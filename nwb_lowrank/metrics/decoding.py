@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
+from scipy.linalg import LinAlgWarning
 
 from ..results import Score
 from .base import Metric
@@ -32,7 +35,9 @@ def decoding_r2(train_rates, train_behavior, test_rates, test_behavior, *, alpha
     if alpha is None and len(train_rates) < FOLDS:
         raise ValueError(f"decoding_r2: cross-validation needs at least {FOLDS} training samples; got {len(train_rates)}. Pass alpha=.")
     decoder = GridSearchCV(Ridge(), {"alpha": ALPHAS}, cv=FOLDS) if alpha is None else Ridge(alpha=alpha)
-    return float(decoder.fit(train_rates, train_behavior).score(test_rates, test_behavior))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LinAlgWarning)  # rates of a low-rank model are nearly collinear: ridge is there for that
+        return float(decoder.fit(train_rates, train_behavior).score(test_rates, test_behavior))
 
 
 class Decoding(Metric):

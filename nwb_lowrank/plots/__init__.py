@@ -1,0 +1,1 @@
+"""Results -> matplotlib figure: one figure per file."""
