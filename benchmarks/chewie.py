@@ -23,8 +23,9 @@ from nwb_lowrank.observations.base import Exp, Softplus
 def load(nwb, split):
     """Trials of the split's bins and units, and what the split says."""
     about = json.load(open(split))
-    trials = nl.read_nwb(nwb, bin_width=about["bin_width_s"], align="start_time", behavior="hand_velocity",
-                         window=(0, about["bins"] * about["bin_width_s"]))
+    trials = nl.read_nwb(
+        nwb, bin_width=about["bin_width_s"], align="start_time", behavior="hand_velocity", window=(0, about["bins"] * about["bin_width_s"])
+    )
     return trials, about
 
 
@@ -52,8 +53,13 @@ def main():
     trials, about = load(options.nwb, options.split)
     held_out = np.isin(trials.unit_ids, about["units_out"])
     used = np.isin(trials.unit_ids, about["units_in"] + about["units_out"])
-    trials = nl.Trials.from_arrays(trials.counts[..., used], bin_width=trials.bin_width, held_out=held_out[used],
-                                   behavior=trials.behavior, behavior_names=trials.behavior_names)
+    trials = nl.Trials.from_arrays(
+        trials.counts[..., used],
+        bin_width=trials.bin_width,
+        held_out=held_out[used],
+        behavior=trials.behavior,
+        behavior_names=trials.behavior_names,
+    )
     settings = nl.FitSettings(**{name: json.loads(value) for name, value in (pair.split("=") for pair in options.set)})
     scores = []
     for fold in options.fold:
@@ -72,8 +78,11 @@ def main():
             history = fit.history
             best = history.validation.argmax()
             scores.append((co, r2))
-            print(f"fold {fold} seed {seed}: co-bps {co:.4f}  velocity R2 {r2:.4f}  fit {took:.0f} s  "
-                  f"best step {history.step[best]} validation {history.validation[best]:.4f} of {len(history)} looks", flush=True)
+            print(
+                f"fold {fold} seed {seed}: co-bps {co:.4f}  velocity R2 {r2:.4f}  fit {took:.0f} s  "
+                f"best step {history.step[best]} validation {history.validation[best]:.4f} of {len(history)} looks",
+                flush=True,
+            )
     mean, sd = np.mean(scores, 0), np.std(scores, 0, ddof=1) if len(scores) > 1 else (np.nan, np.nan)
     print(f"mean ± sd of {len(scores)}: co-bps {mean[0]:.4f} ± {sd[0]:.4f}, velocity R2 {mean[1]:.4f} ± {sd[1]:.4f}")
 

@@ -15,14 +15,19 @@ from .trials import Trials
 def check_trials(model, trials: Trials) -> None:
     """Refuse trials that the model cannot explain, naming the mend."""
     if model.neurons != trials.neurons:
-        raise ValueError(f"fit: the model expects {model.neurons} neurons; the trials have {trials.neurons}. "
-                         "Build it with neurons=trials.neurons.")
+        raise ValueError(
+            f"fit: the model expects {model.neurons} neurons; the trials have {trials.neurons}. Build it with neurons=trials.neurons."
+        )
     if model.inputs != trials.inputs.shape[-1]:
-        raise ValueError(f"fit: the model expects {model.inputs} inputs; the trials have {trials.inputs.shape[-1]}. "
-                         "Build it with inputs=trials.inputs.shape[-1].")
+        raise ValueError(
+            f"fit: the model expects {model.inputs} inputs; the trials have {trials.inputs.shape[-1]}. "
+            "Build it with inputs=trials.inputs.shape[-1]."
+        )
     if model.observation.counts and not trials.is_counts:
-        raise ValueError(f"fit: {type(model.observation).__name__} expects non-negative whole spike counts; the trials hold "
-                         "other values. Use GaussianSignal().")
+        raise ValueError(
+            f"fit: {type(model.observation).__name__} expects non-negative whole spike counts; the trials hold "
+            "other values. Use GaussianSignal()."
+        )
     if not trials.mask.any():
         raise ValueError("fit: no entry of the trials is recorded (mask is False everywhere). Check obs_intervals and the window.")
 

@@ -35,4 +35,3 @@ def members(package, base: type) -> dict[str, type]:
         for cls in classes
         if issubclass(cls, base) and cls is not base and not inspect.isabstract(cls)
     }
-

@@ -62,9 +62,9 @@ def smc_filter(
 
     Notes
     -----
-    Gradients flow along the particles' paths; the resampling indices are taken
-    as constants, as in the paper, which leaves the gradient of the bound slightly
-    biased (the bound itself is not).
+    Gradients flow along the particles' paths; the resampling indices are constants.
+    That biases the gradient of the bound (the bound itself is not biased), unless
+    `resample` carries the gradient of its choice (`resampling.with_gradient`).
     """
     K, (B, T, _) = particles, y.shape
     noise_scale = model.noise.scale()

@@ -125,5 +125,8 @@ def _on_kink(dynamics: Dynamics, points: np.ndarray) -> np.ndarray:
     """(P,) True where a unit that matters sits on a kink, within the error of the point."""
     matters = (dynamics.m != 0).any(1) & (dynamics.n != 0).any(0)
     kinks, current = dynamics.kinks()[:, None], dynamics.currents(points)
-    room = _error(dynamics, points)[:, None] * np.linalg.norm(dynamics.m, axis=1) + EPS * np.abs(current)
-    return ((np.abs(current - kinks) <= room) & matters).any((0, 2))
+    room = _error(dynamics, points)[:, None] * np.linalg.norm(dynamics.m, axis=1)
+    room = room + EPS * (np.abs(current) + np.abs(kinks).max((0, 1), initial=0))
+    # Two kinks at one place may cancel (clipped ReLU with h = 0): only a change of slope counts.
+    bends = dynamics.slopes(current - 2 * room) != dynamics.slopes(current + 2 * room)
+    return ((np.abs(current - kinks) <= room).any(0) & bends & matters).any(1)

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from .filter import smc_filter
 from .checks import check_trials, choose_device
+from .filter import smc_filter
 from .resampling import adaptive, systematic
 from .results import Fit, Posterior
 from .smoother import backward_sample
@@ -66,14 +66,18 @@ def infer(
     batches = np.array_split(np.arange(len(trials)), -(-len(trials) // batch_size))
     parts = []
     for number, rows in enumerate(batches):
-        y, u, seen = (torch.tensor(array[rows], device=device).to(model.m if array.dtype.kind == "f" else torch.bool)
-                      for array in (trials.counts, trials.inputs, trials.seen))
+        y, u, seen = (
+            torch.tensor(array[rows], device=device).to(model.m if array.dtype.kind == "f" else torch.bool)
+            for array in (trials.counts, trials.inputs, trials.seen)
+        )
         parts.append(_smooth_batch(model, proposal, y, u, seen, particles, draws, repeats, generator, keep_draws))
         if on_batch:
             on_batch(number + 1, len(batches))
     fit.model.cpu(), fit.proposal.cpu()
-    joined = {name: np.concatenate([part[name] for part in parts], axis) for name, axis in
-              (("latents", 0), ("latents_sd", 0), ("rates", 0), ("log_evidence", 0), ("ess", 1))}
+    joined = {
+        name: np.concatenate([part[name] for part in parts], axis)
+        for name, axis in (("latents", 0), ("latents_sd", 0), ("rates", 0), ("log_evidence", 0), ("ess", 1))
+    }
     draws_kept = np.concatenate([part["draws"] for part in parts], 1) if keep_draws else None
     settings = dict(particles=particles, draws=draws, repeats=repeats, seed=seed, batch_size=batch_size)
     return Posterior(**joined, draws=draws_kept, settings=settings)
@@ -84,8 +88,17 @@ def _smooth_batch(model, proposal, y, u, seen, particles, draws, repeats, genera
     total = square = rates = evidence = ess = 0
     kept = []
     for _ in range(repeats):
-        filtered = smc_filter(model, proposal, y, u, seen=seen, scored=seen, particles=particles,
-                              generator=generator, resample=adaptive(0.5, systematic))
+        filtered = smc_filter(
+            model,
+            proposal,
+            y,
+            u,
+            seen=seen,
+            scored=seen,
+            particles=particles,
+            generator=generator,
+            resample=adaptive(0.5, systematic),
+        )
         path = backward_sample(model, filtered, u, draws=draws, generator=generator)
         total, square = total + path.mean(0), square + path.square().mean(0)
         rates = rates + sum(model.observation.mean(z) for z in path) / draws
@@ -93,8 +106,13 @@ def _smooth_batch(model, proposal, y, u, seen, particles, draws, repeats, genera
         if keep_draws:
             kept.append(path)
     mean = total / repeats
-    arrays = dict(latents=mean, latents_sd=(square / repeats - mean.square()).clamp_min(0).sqrt(), rates=rates / repeats,
-                  log_evidence=evidence / repeats, ess=ess / repeats)
+    arrays = dict(
+        latents=mean,
+        latents_sd=(square / repeats - mean.square()).clamp_min(0).sqrt(),
+        rates=rates / repeats,
+        log_evidence=evidence / repeats,
+        ess=ess / repeats,
+    )
     if keep_draws:
         arrays["draws"] = torch.cat(kept)
     return {name: value.cpu().numpy() for name, value in arrays.items()}

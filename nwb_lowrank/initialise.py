@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -87,8 +86,9 @@ def _initialise_dynamics(model, summary: Summary) -> None:
     before, after = summary.factors[:, :-1][pairs], summary.factors[:, 1:][pairs]
     first = summary.factors[:, 0][summary.recorded[:, 0]]
     model.initial_mean.copy_(torch.as_tensor(first.mean(0)))
-    model.initial_noise.set(torch.as_tensor(np.cov(first.T).reshape(model.rank, -1) + 0.1 * np.eye(model.rank)) if len(first) > 1
-                            else torch.eye(model.rank))
+    model.initial_noise.set(
+        torch.as_tensor(np.cov(first.T).reshape(model.rank, -1) + 0.1 * np.eye(model.rank)) if len(first) > 1 else torch.eye(model.rank)
+    )
     z, target = (torch.as_tensor(x).to(model.m) for x in (before, after))
     zero = z.new_zeros(len(z), model.inputs)
     features = model.nonlinearity(z @ model.m.mT)

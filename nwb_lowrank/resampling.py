@@ -45,6 +45,24 @@ def never(log_weights: Tensor, generator: torch.Generator | None = None) -> Resa
 
 
 @dataclass(frozen=True)
+class with_gradient:
+    """Resample by `scheme`, and let gradients know that other particles could have been chosen.
+
+    The carried log-weights keep their value and gain the gradient of the chosen particles' log-weights, relative to
+    their mean (Ścibior & Wood 2021, stop-gradient resampling). Without it, later bins never tell earlier ones which
+    particles to favour: the gradient of the bound is that of another objective, however many particles there are.
+    """
+
+    scheme: Resampler = systematic
+
+    def __call__(self, log_weights: Tensor, generator: torch.Generator) -> Resampled:
+        ancestors, carried = self.scheme(log_weights, generator)
+        chosen = log_weights.gather(0, ancestors)
+        carried = carried + chosen - chosen.detach()
+        return Resampled(ancestors, carried - carried.logsumexp(0))
+
+
+@dataclass(frozen=True)
 class adaptive:
     """Resample a trial only when its effective sample size is below `threshold` · K.
 

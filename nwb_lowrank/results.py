@@ -45,6 +45,9 @@ class FitSettings:
     warm_rounds, warm_steps, warm_trials, warm_rate : int, int, int, float
         Rounds of the warm start (`warm_start`; 0: none), gradient steps in each, trials smoothed for
         each, and the learning rate, which falls tenfold over the rounds.
+    averaging : float
+        The kept parameters are a running average over about this share of the latest rounds or steps: steps of
+        stochastic optimisation circle around the optimum, their average lies nearer to it (0: none).
     segment : int or None
         Train on random pieces of this many bins (for long trials and continuous recordings); None: whole trials.
     coordinated_dropout : float
@@ -54,6 +57,8 @@ class FitSettings:
         Start from the data (see `initialise`); False keeps the model as it is.
     resample_threshold : float
         Resample a trial when its effective sample size falls below this share of K; 1 is every bin.
+    resampling_gradient : bool
+        Gradients include the choice of the resampled particles (`resampling.with_gradient`); False: as in the paper.
     """
 
     steps: int = 2000
@@ -71,10 +76,12 @@ class FitSettings:
     warm_steps: int = 20
     warm_trials: int = 128
     warm_rate: float = 1e-2
+    averaging: float = 0.15
     segment: int | None = None
     coordinated_dropout: float = 0.0
     initialise: bool = True
     resample_threshold: float = 1.0
+    resampling_gradient: bool = True
 
 
 @dataclass(frozen=True, eq=False)

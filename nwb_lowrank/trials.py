@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-
 CONDITION = re.compile(r"cond|target|direction|stim|categ|maze|cue|type|odou?r|image|orient", re.IGNORECASE)
 
 
@@ -128,8 +127,7 @@ class Trials:
         known = _broadcast("behavior_mask", known, (B, T))
         if not np.isfinite(behavior[known]).all():
             raise ValueError(
-                "Trials.behavior must be finite where behavior_mask is True; it holds NaN. "
-                "Set behavior_mask False in those bins."
+                "Trials.behavior must be finite where behavior_mask is True; it holds NaN. Set behavior_mask False in those bins."
             )
         return dict(behavior=np.where(known[..., None], behavior, 0.0), behavior_mask=known)
 
@@ -259,6 +257,13 @@ class Trials:
             Fewer trials than parts, or shares that do not add up to 1.
         """
         return tuple(self.select(part) for part in split_indices(len(self), fractions, seed))
+
+    def split_labels(self, test: float = 0.2, *, seed: int = 0) -> np.ndarray:
+        """'train' or 'test' for every trial (B,), with a random share `test` of them; the errors of `split`."""
+        labels = np.full(len(self), "train")
+        if test > 0:
+            labels[split_indices(len(self), (1 - test, test), seed)[1]] = "test"
+        return labels
 
     def hide(self, neurons) -> Trials:
         """The same trials with these neurons (index, boolean mask) held out: scored, never shown."""

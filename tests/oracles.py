@@ -72,7 +72,7 @@ def linear_gaussian(y, mask, A, b, Q, m0, P0, C, d, r) -> Exact:
         np.stack([block(c, t, t) for t, (_, c, _) in enumerate(filtered)]),
         smooth_mean.reshape(T, R),
         np.stack([block(smooth_cov, t, t) for t in range(T)]),
-        np.stack([block(smooth_cov, t, t + 1) for t in range(T - 1)]),
+        np.array([block(smooth_cov, t, t + 1) for t in range(T - 1)]).reshape(T - 1, R, R),
     )
 
 
@@ -80,3 +80,25 @@ def log_normal(x, mean, cov):
     """log N(x; mean, cov) of one vector, by the definition."""
     error = x - mean
     return -0.5 * (error @ np.linalg.solve(cov, error) + np.linalg.slogdet(cov)[1] + len(x) * np.log(2 * np.pi))
+
+
+def grid_evidence(y, mask, *, initial, step, noise_sd, log_likelihood, half_width=8.0, points=4001):
+    """log p(y) of a one-dimensional latent by the forward recursion on a dense grid.
+
+    y, mask : (T, N);  initial : (mean, sd) of z_1;  step : z (G,) -> mean of the next z (G,)
+    log_likelihood : (y_t, mask_t, z (G,)) -> (G,)
+    """
+    z = np.linspace(-half_width, half_width, points)
+    width = z[1] - z[0]
+
+    def density(x, mean, sd):
+        return np.exp(-0.5 * ((x - mean) / sd) ** 2) / (sd * np.sqrt(2 * np.pi))
+
+    weight, log_evidence = density(z, *initial), 0.0
+    for t in range(len(y)):
+        if t > 0:
+            weight = density(z[:, None], step(z)[None], noise_sd) @ weight * width
+        weight = weight * np.exp(log_likelihood(y[t], mask[t], z))
+        total = weight.sum() * width
+        weight, log_evidence = weight / total, log_evidence + np.log(total)
+    return log_evidence

@@ -35,5 +35,9 @@ class GaussianSignal(Observation):
 
     @torch.no_grad()
     def initialise(self, mean, loadings, variance):
-        for parameter, value in ((self.bias, mean), (self.loadings, loadings), (self.log_sd, 0.5 * torch.as_tensor(variance).log())):
+        for parameter, value in (
+            (self.bias, mean),
+            (self.loadings, loadings),
+            (self.log_sd, 0.5 * torch.as_tensor(variance).log()),
+        ):
             parameter.copy_(torch.as_tensor(value))

@@ -140,7 +140,14 @@ def _portrait(panel, view: _View) -> None:
         chosen = inside & (points.stable == stable) if points is not None else inside
         if chosen.any():
             name = "attractor" if stable else "unstable fixed point"
-            panel.plot(*at[chosen].T, marker, ms=10, mfc=face, mec="black", label=f"{chosen.sum()} {name}{'s' if chosen.sum() > 1 else ''}")
+            panel.plot(
+                *at[chosen].T,
+                marker,
+                ms=10,
+                mfc=face,
+                mec="black",
+                label=f"{chosen.sum()} {name}{'s' if chosen.sum() > 1 else ''}",
+            )
     panel.set(xlabel=f"principal latent 1 ({view.share[0]:.0%})", ylabel=f"principal latent 2 ({view.share[1]:.0%})",
               xlim=(low[0], high[0]), ylim=(low[1], high[1]))  # fmt: skip
     panel.set_title(_portrait_title(points, inside, view))

@@ -2,114 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
 
 from .base import EPS, Box, Candidates, Dynamics, Search, refine
+from .pieces import Pieces
 
-
-@dataclass(frozen=True, eq=False)
-class Pieces:
-    """G(z) = F(z) − z as linear z + n φ(m z + drive) + constant, over the units that bend.
-
-    φ_i(x) = level_i + slope_i x + Σ_j jump_ij max(x − kink_ij, 0) is continuous. `slack` (H,) bounds the
-    rounding of the currents and `error` (R,) that of G, anywhere in the box they were made for.
-    """
-
-    linear: np.ndarray
-    constant: np.ndarray
-    m: np.ndarray
-    n: np.ndarray
-    drive: np.ndarray
-    level: np.ndarray
-    slope: np.ndarray
-    kinks: np.ndarray
-    jumps: np.ndarray
-    slack: np.ndarray
-    error: np.ndarray
-
-    @classmethod
-    def of(cls, dynamics: Dynamics, low: np.ndarray, high: np.ndarray) -> Pieces:
-        """The pieces of `dynamics` for boxes inside (low, high)."""
-        m, n, drive = dynamics.m, dynamics.n, dynamics.drive
-        slope, kinks, jumps = _bends(dynamics)
-        level = dynamics.rates(np.zeros_like(drive)) - (jumps * np.maximum(-kinks, 0)).sum(0)
-        reach = np.abs(m) @ np.maximum(np.abs(low), np.abs(high)) + np.abs(drive)
-        size = np.abs(level) + (np.abs(slope) + np.abs(jumps).sum(0)) * (reach + np.abs(np.where(jumps, kinks, 0)).sum(0))
-        terms = (len(drive) + len(low) + 8) * EPS
-        error = terms * (np.maximum(np.abs(low), np.abs(high)) + np.abs(n) @ size)
-        # A unit whose current never varies, or that never bends, is part of the linear system.
-        still = ~(m != 0).any(1)
-        straight = still | ~(jumps != 0).any(0)
-        gain = np.where(still, 0.0, slope)
-        offset = np.where(still, dynamics.rates(drive), level + slope * drive)
-        linear = (dynamics.decay - 1) * np.eye(len(low)) + (n * (gain * straight)) @ m
-        bent = ~straight & (n != 0).any(0)
-        return cls(
-            linear, n @ (offset * straight), m[bent], n[:, bent], drive[bent], level[bent], slope[bent], kinks[:, bent], jumps[:, bent],
-            terms * reach[bent], error,
-        )  # fmt: skip
-
-    def phi(self, x: np.ndarray) -> np.ndarray:
-        """φ(x), (S, H) -> (S, H)."""
-        y = self.level + self.slope * x
-        for kink, jump in zip(self.kinks, self.jumps, strict=True):
-            y += jump * np.maximum(x - kink, 0)
-        return y
-
-    def within(self, low: np.ndarray, high: np.ndarray) -> Pieces:
-        """The same over the boxes inside (low, high): units without a kink there become linear."""
-        centre, half = (low + high) / 2, (high - low) / 2
-        x, reach = self.m @ centre + self.drive, np.abs(self.m) @ half + self.slack
-        bent = (np.abs(self.kinks - x) < reach).any(0)
-        straight = ~bent
-        slope = self.slope + (self.jumps * (x > self.kinks)).sum(0)
-        level = self.phi(x[None])[0] - slope * x
-        m, n = self.m[straight], self.n[:, straight]
-        linear = self.linear + (n * slope[straight]) @ m
-        constant = self.constant + n @ (level + slope * self.drive)[straight]
-        return Pieces(
-            linear, constant, self.m[bent], self.n[:, bent], self.drive[bent], self.level[bent], self.slope[bent],
-            self.kinks[:, bent], self.jumps[:, bent], self.slack[bent], self.error,
-        )  # fmt: skip
-
-    def secants(self, centre: np.ndarray, half: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """λ, β, δ, each (S, H), with |φ_i(x) − λ_i x − β_i| ≤ δ_i for all currents x in box centre ± half."""
-        x, reach = centre @ self.m.T + self.drive, half @ np.abs(self.m).T + self.slack
-        low, high = x - reach, x + reach
-        bottom, top = self.phi(low), self.phi(high)
-        inside = [(low < kink) & (kink < high) for kink in self.kinks]
-        bent = np.logical_or.reduce(inside)
-        straight = self.slope + sum(jump * (x > kink) for kink, jump in zip(self.kinks, self.jumps, strict=True))
-        slope = np.where(bent, (top - bottom) / (2 * reach), straight)
-        # Whatever the slope, φ(x) − slope x is widest at an end or at a kink.
-        bottom, top = bottom - slope * low, top - slope * high
-        least, most = np.minimum(bottom, top), np.maximum(bottom, top)
-        for kink, values, here in zip(self.kinks, self.phi(self.kinks), inside, strict=True):
-            deviation = np.where(here, values - slope * kink, bottom)
-            np.minimum(least, deviation, out=least)
-            np.maximum(most, deviation, out=most)
-        return slope, (least + most) / 2, np.where(bent, (most - least) / 2, 0.0)
-
-
-def _bends(dynamics: Dynamics) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Slope left of all kinks (H,), the kinks (J, H), and by how much the slope jumps at each (J, H).
-
-    Kinks at one place are one; where nothing jumps there is no kink, so it is moved out of every box.
-    """
-    kinks = dynamics.kinks()
-    if not len(kinks):
-        return dynamics.slopes(np.zeros_like(dynamics.drive)), kinks, kinks
-    between = np.concatenate([kinks[:1] - 1, (kinks[1:] + kinks[:-1]) / 2, kinks[-1:] + 1])
-    slopes = dynamics.slopes(between)
-    jumps = np.diff(slopes, axis=0)
-    for j in range(1, len(kinks)):
-        same = kinks[j] == kinks[j - 1]
-        jumps[j, same] = slopes[j + 1, same] - slopes[j, same] + jumps[j - 1, same]
-        jumps[j - 1, same] = 0.0
-    return slopes[0], np.where(jumps != 0, kinks, 1e300), jumps
+MOST_SETTLED, MOST_ON_FACE = 1000, 20_000
 
 
 class Certified(Search):
@@ -130,7 +30,7 @@ class Certified(Search):
         fixed point; else three times the extent of the fitted trials.
     tolerance : float
         Boxes smaller than this share of the region are not cut further: a fixed point lies on a kink there
-        (kept; still complete if proved to be the only one in the box), or I − J is singular.
+        (kept; still complete if it is proved to be the only one there), or I − J is singular.
     max_boxes : int
         Boxes to examine before giving up with what was found.
     batch : int
@@ -155,19 +55,19 @@ class Certified(Search):
         tally = _Bisection(dynamics, (low, high), self.tolerance).run(self.max_boxes, self.batch)
         points, unproved = tally.settle()
         reasons = []
-        if tally.open:
+        if tally.waiting:
             reasons.append(
-                f"Stopped after {tally.boxes} boxes with {tally.open} not examined: points may be missing. "
+                f"Stopped after {tally.boxes} boxes with {tally.waiting} not examined: points may be missing. "
                 "Raise max_boxes, give a smaller region=, or look with Newton(), which proves nothing."
             )
         if unproved:
             reasons.append(
-                f"{unproved} boxes could not be decided: I − J is singular or changes sign there "
-                "(a continuum of fixed points, or points that meet on a kink)."
+                f"{unproved} small boxes could not be decided: I − J is singular there (a continuum of fixed points, "
+                "or two that are about to meet)."
             )
         region = dict(low=low.tolist(), high=high.tolist())
         reason = " ".join(reasons) or "Every part of the region was excluded or holds one point, solved exactly."
-        counts = dict(region=region, boxes=tally.boxes, undecided=unproved, unexamined=tally.open, reason=reason)
+        counts = dict(region=region, boxes=tally.boxes, undecided=unproved, unexamined=tally.waiting, reason=reason)
         return Candidates(points, not reasons, counts)
 
 
@@ -177,7 +77,7 @@ def _linear(dynamics: Dynamics) -> Candidates:
     origin = np.zeros(R)
     A, b = dynamics.jacobian(origin) - np.eye(R), dynamics.change(origin)
     z = -np.linalg.pinv(A) @ b
-    singular = not _regular(A[None])
+    singular = bool(np.linalg.cond(A) > 1e12)
     _, solved = refine(dynamics, z[None])
     reason = "The dynamics are linear: one linear system, solved."
     if singular:
@@ -187,45 +87,149 @@ def _linear(dynamics: Dynamics) -> Candidates:
     return Candidates(points, not singular, dict(region=None, boxes=1, undecided=int(singular), unexamined=0, reason=reason))
 
 
-def _regular(A: np.ndarray) -> bool:
-    """True where the determinants of all (V, R, R) have one sign beyond rounding.
-
-    The determinant is linear in the slope of each unit, so if the A at every corner of a box of slopes agree
-    in sign, no A between them is singular, and G takes no value twice where its slopes stay in that box.
-    """
-    determinant = np.linalg.det(A)
-    rounding = 1e-12 * np.linalg.norm(A, axis=(1, 2)) ** A.shape[1]
-    return bool((determinant > rounding).all() or (determinant < -rounding).all())
-
-
 class _Bisection:
-    """One run: the boxes still to examine, the points solved, and the boxes too small to cut."""
+    """One run: boxes waiting, points solved, and boxes that cannot be decided by cutting."""
 
     def __init__(self, dynamics: Dynamics, region: Box, tolerance: float):
-        self.dynamics, self.pieces = dynamics, Pieces.of(dynamics, *region)
-        self.region, self.stack = region, (region[0][None], region[1][None])
+        self.dynamics, self.region, self.pieces = dynamics, region, Pieces.of(dynamics, *region)
         # A coordinate counts as much as it moves the currents.
         self.weight = np.linalg.norm(dynamics.m, axis=0)
-        self.smallest = tolerance * ((region[1] - region[0]) * self.weight).max()
-        self.boxes, self.solved, self.small = 0, [], []
+        self.smallest = tolerance * self.width(*region).max()
+        self.low, self.high = region[0][None], region[1][None]
+        self.margin = self.pieces.error + 4 * EPS * np.abs(region).max(0)
+        self.boxes, self.solved, self.stuck = 0, [], []
 
     @property
-    def open(self) -> int:
-        return len(self.stack[0])
+    def waiting(self) -> int:
+        return len(self.low)
+
+    def width(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+        """Widths as the currents feel them."""
+        return (high - low) * self.weight
 
     def run(self, max_boxes: int, batch: int) -> _Bisection:
         """Examine the newest boxes first, so that few wait."""
-        while self.open and self.boxes < max_boxes:
-            count = min(batch, max_boxes - self.boxes)
-            boxes = tuple(corner[-count:] for corner in self.stack)
-            self.boxes += len(boxes[0])
-            parts = self.examine(*boxes)
-            self.stack = tuple(np.concatenate([old[:-count], new]) for old, new in zip(self.stack, parts, strict=True))
+        while self.waiting and self.boxes < max_boxes:
+            count = min(batch, max_boxes - self.boxes, self.waiting)
+            low, high = self.low[-count:], self.high[-count:]
+            self.boxes += count
+            parts = self._cut(*self._examine(low, high))
+            self.low, self.high = (np.concatenate([old[:-count], new]) for old, new in zip((self.low, self.high), parts, strict=True))
         return self
 
-    def examine(self, low: np.ndarray, high: np.ndarray) -> Box:
-        """Exclude, solve or cut boxes (S, R); what remains to examine."""
+    def _examine(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Drop empty boxes (S, R), solve linear ones; the shrunk rest, and its widest side before."""
         pieces = self.pieces.within(low.min(0), high.max(0))
-        low, high, flat = contract(pieces, low, high)
-        self.solved.append((low + high)[flat] / 2)
-        return low[~flat], high[~flat]
+        kept, low_now, high_now, linear, continuum = _contract(pieces, low, high)
+        before = self.width(low[kept], high[kept]).max(1)
+        self.solved.append((low_now[linear] + high_now[linear]) / 2)
+        stuck = ~linear & (continuum | (self.width(low_now, high_now).max(1) < self.smallest))
+        self.stuck.append(np.stack([low_now[stuck], high_now[stuck]], 1))
+        rest = ~(linear | stuck)
+        return low_now[rest], high_now[rest], before[rest]
+
+    def _cut(self, low: np.ndarray, high: np.ndarray, before: np.ndarray) -> Box:
+        """Halve each box across its widest side, save those that just shrank by more than a cut would."""
+        width = self.width(low, high)
+        cut = width.max(1) > 0.5 * before
+        rows, side = np.arange(int(cut.sum())), width[cut].argmax(1)
+        middle = (low[cut] + high[cut]) / 2
+        left, right = high[cut], low[cut]
+        left[rows, side] = right[rows, side] = middle[rows, side]
+        return np.concatenate([low[~cut], low[cut], right]), np.concatenate([high[~cut], left, high[cut]])
+
+    def settle(self) -> tuple[np.ndarray, int]:
+        """The candidates (P, R), and how many stuck boxes may hold a point that is not among them."""
+        stuck = np.concatenate([np.empty((0, 2, len(self.weight))), *self.stuck])
+        points, unproved = [np.empty((0, len(self.weight))), *self.solved], 0
+        for _ in range(MOST_SETTLED):
+            if not len(stuck):
+                break
+            z, arrived = self._aim(*stuck[0])
+            half, alone = self._alone(z) if arrived else (np.zeros_like(z), False)
+            covered = (np.abs(stuck - z) <= half).all((1, 2))
+            unproved += int(not covered[0] or covered.sum() * (not alone))
+            if arrived and (np.abs(z - np.clip(z, *self.region)) <= self.margin).all():
+                points.append(z[None])
+            covered[0] = True
+            stuck = stuck[~covered]
+        return np.concatenate(points), unproved + len(stuck)
+
+    def _aim(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, bool]:
+        """A fixed point (R,) in or near a stuck box, and whether it is one: where its kinks meet, or by Newton."""
+        centre = (low + high) / 2
+        pieces = self.pieces.within(low, high)
+        x = pieces.m @ centre + pieces.drive
+        units = np.arange(len(x))
+        kink = pieces.kinks[np.abs(pieces.kinks - x).argmin(0), units]
+        value = pieces.linear @ centre + pieces.n @ pieces.phi(kink) + pieces.constant
+        corner = centre + np.linalg.lstsq(np.vstack([pieces.m, pieces.linear]), np.concatenate([kink - x, -value]))[0]
+        # Newton does not move a point that is solved already.
+        z, arrived = refine(self.dynamics, np.stack([corner, centre]))
+        best = 0 if arrived[0] else 1
+        return z[best], bool(arrived[best])
+
+    def _alone(self, z: np.ndarray) -> tuple[np.ndarray, bool]:
+        """Half-sides (R,) of a box in which every kink passes through the fixed point z, and whether z is its only one.
+
+        In such a box F(z + d) − z is positively homogeneous in d: another fixed point would lie on a ray of them
+        that leaves through the surface. So it is enough to search the 2 R faces.
+        """
+        size = np.maximum(self.region[1] - self.region[0], EPS)
+        size = np.where(size > 1e-9 * size.max(), size, size.max())
+        pieces = Pieces.of(self.dynamics, z - size, z + size)
+        offset = np.abs(pieces.m @ z + pieces.drive - pieces.kinks)
+        share = (offset / (np.abs(pieces.m) @ size))[offset > pieces.slack].min(initial=1.0)
+        half = 0.9 * share * size
+        for side, sign in product(range(len(z)), (-1, 1)):
+            low, high = z - half, z + half
+            low[side] = high[side] = z[side] + sign * half[side]
+            face = _Bisection(self.dynamics, (low, high), 1e-6).run(MOST_ON_FACE, 256)
+            if face.waiting or any(map(len, face.solved)) or any(map(len, face.stuck)):
+                return half, False
+        return half, True
+
+
+def _contract(pieces: Pieces, low: np.ndarray, high: np.ndarray):
+    """Shrink boxes (S, R) around the fixed points that they may hold.
+
+    Returns
+    -------
+    kept : int (K,), low, high : (K, R)
+        The boxes that are not empty.
+    linear : bool (K,)
+        No unit bends and the one fixed point is the box, up to rounding.
+    continuum : bool (K,)
+        No unit bends, and a singular linear system is solved in the box.
+    """
+    (S, R), identity = low.shape, np.eye(low.shape[1])
+    centre, half = (low + high) / 2, (high - low) / 2
+    slope, value, spread, bent = pieces.secants(centre, half)
+    outer = (pieces.n.T[:, :, None] * pieces.m[:, None, :]).reshape(-1, R * R)
+    A = pieces.linear + (slope @ outer).reshape(S, R, R)
+    at_centre = centre @ pieces.linear.T + value @ pieces.n.T + pieces.constant
+    room = (np.abs(A) @ half[..., None])[..., 0] + spread @ np.abs(pieces.n).T + pieces.error
+    kept = np.flatnonzero((np.abs(at_centre) <= room).all(1))
+    A, at_centre, spread, bent, centre, half = (part[kept] for part in (A, at_centre, spread, bent, centre, half))
+    Y = _inverse(A)
+    miss = np.abs(identity - Y @ A)
+    gains = np.abs((Y.reshape(-1, R) @ pieces.n).reshape(len(Y), R, len(pieces.m)))
+    radius = miss @ half[..., None] + gains @ spread[..., None] + np.abs(Y) @ pieces.error[:, None]
+    radius = radius[..., 0] + 4 * EPS * (np.abs(centre) + half)
+    middle = centre - (Y @ at_centre[..., None])[..., 0]
+    low, high = np.fmax(low[kept], middle - radius), np.fmin(high[kept], middle + radius)
+    full = (low <= high).all(1)
+    regular = miss.sum(2).max(1) < 0.5
+    # With a singular A, Y is its pseudo-inverse: the middle solves the system if anything does.
+    solves = (np.abs(at_centre + (A @ (middle - centre)[..., None])[..., 0]) <= pieces.error).all(1)
+    continuum = ~bent & ~regular & solves & (np.abs(middle - centre) <= half + 4 * EPS * np.abs(centre)).all(1)
+    return kept[full], low[full], high[full], (~bent & regular)[full], continuum[full]
+
+
+def _inverse(A: np.ndarray) -> np.ndarray:
+    """Inverses of (S, R, R); pseudo-inverses where a determinant is 0 up to rounding."""
+    singular = np.abs(np.linalg.det(A)) <= 1e-13 * np.linalg.norm(A, axis=(1, 2)) ** A.shape[1]
+    Y = np.linalg.inv(np.where(singular[:, None, None], np.eye(A.shape[1]), A))
+    if singular.any():
+        Y[singular] = np.linalg.pinv(A[singular], rcond=1e-12)
+    return Y

@@ -129,8 +129,7 @@ def _checked_window(window, width: float) -> tuple[float, float]:
         raise ValueError(f"read_nwb: window must be (start, stop) in seconds with start < stop; got ({first:g}, {last:g}).")
     if width > (last - first) * (1 + 10.0**-ROUND):
         raise ValueError(
-            f"read_nwb: bins of {width:g} s are wider than the window of {last - first:g} s. "
-            "Pass a smaller bin_width= or a longer window=."
+            f"read_nwb: bins of {width:g} s are wider than the window of {last - first:g} s. Pass a smaller bin_width= or a longer window=."
         )
     return first, last
 

@@ -134,8 +134,7 @@ def _bin_width(bin_width: float | None, recording) -> float:
         return interval  # 0.0333 means the frame rate, and must not drift away from the frames
     if interval is not None and width < interval:
         raise ValueError(
-            f"read_nwb: bins of {width:g} s are shorter than a frame ({interval:g} s). "
-            "Leave bin_width out for one frame a bin."
+            f"read_nwb: bins of {width:g} s are shorter than a frame ({interval:g} s). Leave bin_width out for one frame a bin."
         )
     return width
 
@@ -187,8 +186,7 @@ def _drop_unrecorded(windows: Windows, counts, mask):
     recorded = mask.any((1, 2))
     if not recorded.any():
         raise ValueError(
-            f"read_nwb: nothing was recorded in any of the {len(recorded)} windows chosen. "
-            "Pass a window= or trials= inside the recording."
+            f"read_nwb: nothing was recorded in any of the {len(recorded)} windows chosen. Pass a window= or trials= inside the recording."
         )
     kept = windows.keep(recorded, "outside the recording")
     if recorded.sum() < 2:

@@ -1,0 +1,137 @@
+"""The main job as the command line runs it: cut, split, fit, infer, fixed points, scores. No step of it is only here."""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import fields
+
+import numpy as np
+from tqdm import tqdm
+
+import nwb_lowrank as nl
+
+from .families import members
+from .results import FitSettings
+from .trials import Trials
+
+BASES = {"nonlinearities": "Nonlinearity", "observations": "Observation", "proposals": "Proposal", "searches": "Search"}
+COVARIANCES = {"scalar": "ScalarCovariance", "diagonal": "DiagonalCovariance", "full": "FullCovariance"}
+
+
+def member(family: str, name: str) -> type:
+    """The class of a family folder by its command-line name."""
+    package = importlib.import_module(f"nwb_lowrank.{family}")
+    base = getattr(importlib.import_module(f"nwb_lowrank.{family}.base"), BASES[family])
+    known = members(package, base)
+    if name not in known:
+        raise ValueError(f"nwb-lowrank: {family} are {', '.join(sorted(known))}; got {name!r}. Use one of these.")
+    return known[name]
+
+
+def prepared_output(options):
+    """Where the results will go, after making sure before a long fit that they can."""
+    from .sinks.nwb import check_output
+
+    return check_output(options.file, options.output, in_place=options.in_place, run=options.run_name, overwrite=options.overwrite)
+
+
+def set_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def cut(options) -> tuple[Trials, np.ndarray]:
+    """Trials with held-out neurons and forecast bins marked, and the split of the trials."""
+    trials = nl.read_nwb(
+        options.file, bin_width=options.bin, align=options.align, window=options.window and tuple(options.window), table=options.table,
+        trials=options.trials, units=options.units, signal=options.signal, behavior=options.behavior, chunk=options.chunk,
+        mask_nan_behavior=options.mask_nan_behavior,
+    )  # fmt: skip
+    for name in ("test", "held_out"):
+        if not 0 <= getattr(options, name) < 1:
+            raise ValueError(
+                f"nwb-lowrank fit: --{name.replace('_', '-')} must be a share from 0 to below 1; got {getattr(options, name)}."
+            )
+    if options.rank > trials.neurons:
+        raise ValueError(f"nwb-lowrank fit: --rank must not exceed the number of neurons ({trials.neurons}); got {options.rank}. Lower it.")
+    if options.held_out > 0 and not trials.held_out.any():
+        trials = trials.hide(choose_held_out(trials, options.held_out, options.seed))
+    return trials.forecast_last(options.forecast), trials.split_labels(options.test, seed=options.seed)
+
+
+def choose_held_out(trials: Trials, share: float, seed: int) -> np.ndarray:
+    """Indices of a random share of the active neurons, at least one (a silent neuron tells nothing about co-smoothing)."""
+    active = np.flatnonzero((trials.counts * trials.mask).any((0, 1)))
+    size = min(max(1, round(share * len(active))), trials.neurons - 1)
+    return np.sort(np.random.default_rng(seed).permutation(active)[:size])
+
+
+def describe(trials: Trials, split: np.ndarray) -> str:
+    """One paragraph on what is about to be fitted."""
+    entries = trials.mask.mean()
+    total = f"{trials.counts.sum():.0f} spikes" if trials.is_counts else "continuous signal"
+    dropped = trials.origin.get("dropped") or []
+    return (f"{len(trials)} trials ({(split == 'test').sum()} test) x {trials.bins} bins of {trials.bin_width * 1e3:.4g} ms x "
+            f"{trials.neurons} neurons ({trials.held_out.sum()} held out); {total}; {entries:.0%} of the entries recorded"
+            + (f"; {len(dropped)} trials dropped: {dropped[0]}" if dropped else ""))  # fmt: skip
+
+
+def build(options, trials: Trials):
+    """Model and proposal that the options ask for."""
+    name = options.observation or ("poisson" if trials.is_counts else "gaussian")
+    kind = member("observations", name)
+    observation = kind(nl.Exp() if options.link == "exp" else nl.Softplus()) if name == "poisson" else kind()
+    model = nl.LowRankRNN(
+        rank=options.rank, units=max(options.hidden, options.rank), neurons=trials.neurons, observation=observation,
+        nonlinearity=member("nonlinearities", options.nonlinearity)(), noise=getattr(nl, COVARIANCES[options.noise])(),
+    )  # fmt: skip
+    proposal = member("proposals", options.proposal)
+    return model, proposal(causal=True) if options.causal else proposal()
+
+
+def settings(options) -> FitSettings:
+    """FitSettings with every field that is an option of the same name."""
+    return FitSettings(**{field.name: getattr(options, field.name) for field in fields(FitSettings) if hasattr(options, field.name)})
+
+
+def analyse(options, trials: Trials, split: np.ndarray) -> nl.Results:
+    """Fit the training trials, then infer, score and search on what was fitted."""
+    model, proposal = build(options, trials)
+    with Bars() as bars:
+        fit = nl.fit(model, proposal, trials.select(split == "train"), settings(options), seed=options.seed, device=options.device,
+                     on_step=bars.step, checkpoint=options.checkpoint, resume=options.resume)  # fmt: skip
+        posterior = nl.infer(fit, trials, seed=options.seed, device=options.device, on_batch=bars.batch)
+    points = nl.find_fixed_points(fit.model)
+    scores = nl.evaluate(posterior, trials, split) if (split == "test").any() else ()
+    return nl.Results(fit, trials, posterior, split, points, scores)
+
+
+class Bars:
+    """Progress bars of the warm start, the gradient steps and the inference, one after the other."""
+
+    def __init__(self):
+        self.bar, self.stage = None, None
+
+    def __enter__(self) -> Bars:
+        return self
+
+    def __exit__(self, *error) -> None:
+        if self.bar is not None:
+            self.bar.close()
+
+    def step(self, progress) -> None:
+        bar = self._bar(progress.stage, progress.steps, "round" if progress.stage == "warm start" else "step")
+        bar.update(progress.step - bar.n)
+        bar.set_postfix_str(f"bound/bin {progress.bound:.3f}, validation {progress.validation:.3f}, ESS {progress.ess:.0%}", refresh=False)
+
+    def batch(self, done: int, total: int) -> None:
+        bar = self._bar("infer", total, "batch")
+        bar.update(done - bar.n)
+
+    def _bar(self, stage: str, total: int, unit: str) -> tqdm:
+        if stage != self.stage:
+            self.__exit__()
+            self.stage, self.bar = stage, tqdm(total=total, desc=f"{stage:>10}", unit=unit, dynamic_ncols=True)
+        return self.bar

@@ -1,0 +1,293 @@
+"""Training: one fit under way, a step at a time. Deterministic, resumable, never silently broken."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from .batches import generator_of, minibatch, segments, tensors
+from .checkpoint import Checkpoint, blend, state_of
+from .checks import fingerprint
+from .filter import smc_filter
+from .recipe import recipe
+from .resampling import adaptive, systematic, with_gradient
+from .results import Fit, FitSettings
+from .trials import Trials, split_indices
+from .warm_start import complete_data_objective, smoothed
+
+WARM_LOOK = 5  # warm-start rounds between two looks at the validation trials
+RETRIES = 5  # returns to the last good state before a fit gives up
+
+
+class FitDiverged(RuntimeError):
+    """The bound or its gradient stayed non-finite after every recovery."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What `on_step` is told after every warm-start round and every step.
+
+    stage : "warm start" (step counts rounds) or "fit";  bound : nats per bin and trial of this step's minibatch;  ess : mean effective sample size as a share of K.
+    """
+
+    stage: str
+    step: int
+    steps: int
+    bound: float
+    ess: float
+    validation: float
+
+
+class Training:
+    """One fit under way: everything that a checkpoint must hold, and nothing else, changes."""
+
+    def __init__(self, model, proposal, trials: Trials, settings: FitSettings, seed: int, device: torch.device):
+        self.model, self.proposal = model.to(device), proposal.to(device)
+        self.settings, self.seed, self.device = settings, seed, device
+        self.identity = dict(
+            model=recipe(model), proposal=recipe(proposal), settings=asdict(settings), seed=seed, trials=fingerprint(trials)
+        )
+        self.scheme = with_gradient(systematic) if settings.resampling_gradient else systematic
+        self.data = tensors(trials, device)
+        keep = settings.validation if len(trials) > 1 else 0.0
+        parts = split_indices(len(trials), (1 - keep, keep), seed) if keep > 0 else [range(len(trials))]
+        self.training = torch.as_tensor(parts[0])
+        self.validation = torch.as_tensor(parts[1]) if keep > 0 else None
+        self.optimizer = self._new_optimizer()
+        self.round, self.step, self.rate_scale, self.retries, self.stale = 0, 0, 1.0, 0, 0
+        self.best, self.best_state, self.history = -math.inf, None, []
+        self.average = state_of(model, proposal)
+        self.recent: list[tuple[float, float]] = []
+        self.looked, self.good = False, self.snapshot()
+
+    @property
+    def finished(self) -> bool:
+        warm = self.round >= self.settings.warm_rounds
+        return warm and (self.step >= self.settings.steps or self.stale >= self.settings.patience)
+
+    def advance(self) -> Progress:
+        """One warm-start round, or one gradient step with a look at the validation trials every `validate_every` steps."""
+        warm = self.round < self.settings.warm_rounds
+        bound, ess = self._warm_round() if warm else self._gradient_step()
+        self.looked = False
+        if bound is None:
+            self._recover()
+        elif warm:
+            self.round += 1
+            self._average(self.round)
+            self.recent.append((bound, ess))
+            if self.round == self.settings.warm_rounds or self.round % WARM_LOOK == 0:
+                self._look("warm start", self.round, self._warm_rate(self.round - 1))
+            if self.round == self.settings.warm_rounds:
+                self._begin_gradient_steps()
+        else:
+            self.step += 1
+            self._average(self.step)
+            self.recent.append((bound, ess))
+            if self.step == self.settings.steps or self.step % self.settings.validate_every == 0:
+                self._look("fit", self.step, learning_rate(self.settings, self.step - 1))
+        stage = ("warm start", self.round, self.settings.warm_rounds) if warm else ("fit", self.step, self.settings.steps)
+        validation = self.history[-1]["validation"] if self.history else math.nan
+        return Progress(*stage, math.nan if bound is None else bound, math.nan if bound is None else ess, validation)
+
+    def _average(self, count: int) -> None:
+        """Move the running average of the parameters, which forgets all but about the latest `averaging` share of `count`."""
+        blend(self.average, state_of(self.model, self.proposal), 1 / max(1.0, self.settings.averaging * count))
+
+    def _begin_gradient_steps(self) -> None:
+        """From the averaged state, with an optimiser of its own: moments of another objective would mislead its first steps."""
+        Checkpoint.put_state(self.average, self.model, self.proposal)
+        self.optimizer, self.stale = self._new_optimizer(), 0
+        self.good = self.snapshot()
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        kind = torch.optim.RAdam if self.settings.rectified else torch.optim.Adam
+        return kind([*self.model.parameters(), *self.proposal.parameters()], lr=self.settings.learning_rate)
+
+    def _warm_round(self) -> tuple[float | None, float | None]:
+        """One round of `warm_start`: smooth some trials, then gradient steps on the smoothed trajectories."""
+        s = self.settings
+        generator = generator_of(self.seed, 2**42 + self.round, self.device)
+        size = min(s.warm_trials, len(self.training))
+        rows = self.training.to(self.device)[torch.randperm(len(self.training), generator=generator, device=self.device)[:size]]
+        batch = segments([x[rows] for x in self.data], s.segment, generator)
+        path, evidence, ess = smoothed(self.model, self.proposal, batch, particles=2 * s.particles, draws=4, generator=generator)
+        for inner in range(s.warm_steps):
+            rate = self._warm_rate(self.round + inner / s.warm_steps)
+            part = torch.randperm(size, generator=generator, device=self.device)[: s.batch_size]
+            piece = [x[part] for x in batch]
+            if self._ascend(lambda: complete_data_objective(self.model, self.proposal, piece, path[:, part]), rate) is None:
+                return None, None
+        recorded = batch[3].any(-1)
+        share = (ess * recorded.T).sum() / recorded.sum() / (2 * s.particles)
+        return float(evidence.sum() / recorded.sum()), float(share)
+
+    def _warm_rate(self, rounds: float) -> float:
+        """Tenfold exponential decay over the warm start."""
+        return self.settings.warm_rate * 0.1 ** (rounds / self.settings.warm_rounds)
+
+    def _ascend(self, objective: Callable[[], Tensor], rate: float) -> float | None:
+        """One optimiser step up `objective`; None (and no step) when it or its gradient is not finite."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.rate_scale * rate
+        self.optimizer.zero_grad(set_to_none=True)
+        value = objective()
+        (-value).backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.optimizer.param_groups[0]["params"], self.settings.clip)
+        if not (torch.isfinite(value) and torch.isfinite(norm)):
+            return None
+        self.optimizer.step()
+        return float(value.detach())
+
+    def _gradient_step(self) -> tuple[float | None, float | None]:
+        """Bound (nats per bin and trial) and ESS share of one minibatch; None when not finite."""
+        generator = generator_of(self.seed, self.step, self.device)
+        rows = minibatch(self.training, self.settings.batch_size, self.step, self.seed).to(self.device)
+        batch = segments([x[rows] for x in self.data], self.settings.segment, generator)
+        share = []
+
+        def objective() -> Tensor:
+            bound, ess = self._bound(batch, generator, dropout=self.settings.coordinated_dropout)
+            share.append(float(ess))
+            return bound
+
+        bound = self._ascend(objective, learning_rate(self.settings, self.step))
+        return (None, None) if bound is None else (bound, share[0])
+
+    def _bound(self, batch, generator, dropout: float = 0.0) -> tuple[Tensor, Tensor]:
+        y, u, seen, scored = batch
+        if dropout > 0:
+            kept = torch.rand(seen.shape, generator=generator, device=self.device) >= dropout
+            seen = seen & kept
+        out = smc_filter(
+            self.model,
+            self.proposal,
+            y,
+            u,
+            seen=seen,
+            scored=scored,
+            particles=self.settings.particles,
+            generator=generator,
+            resample=adaptive(self.settings.resample_threshold, self.scheme),
+        )
+        recorded = scored.any(-1)
+        ess = (out.ess * recorded.T).sum() / recorded.sum() / self.settings.particles
+        return out.log_evidence.sum() / recorded.sum(), ess
+
+    @torch.no_grad()
+    def _look(self, stage: str, step: int, rate: float) -> None:
+        """Score the averaged parameters on the validation trials, keep the best state, record history."""
+        bound, ess = (sum(values) / len(values) for values in zip(*self.recent))
+        current = state_of(self.model, self.proposal)
+        Checkpoint.put_state(self.average, self.model, self.proposal)
+        value = bound if self.validation is None else self._validation_bound()
+        Checkpoint.put_state(current, self.model, self.proposal)
+        self.recent = []
+        self.history.append(dict(stage=stage, step=step, bound=bound, validation=value, ess=ess, learning_rate=self.rate_scale * rate))
+        if not math.isfinite(value):
+            self._recover()
+            return
+        self.looked = True
+        if value > self.best or self.validation is None:
+            self.best, self.stale = value, 0
+            self.best_state = {name: tensor.clone() for name, tensor in self.average.items()}
+        else:
+            self.stale += 1
+        self.good = self.snapshot()
+
+    def _validation_bound(self) -> float:
+        """Nats per bin and trial of all validation trials, always with the same noise."""
+        total, bins = 0.0, 0
+        for part in self.validation.split(256):
+            batch = [x[part.to(self.device)] for x in self.data]
+            weight = int(batch[3].any(-1).sum())
+            total += weight * float(self._bound(batch, generator_of(self.seed, 2**40, self.device))[0])
+            bins += weight
+        return total / bins
+
+    def _recover(self) -> None:
+        """Back to the last good state, with half the learning rate."""
+        retries, scale = self.retries + 1, self.rate_scale / 2
+        if retries > RETRIES:
+            raise FitDiverged(
+                f"fit: the bound or its gradient was not finite near step {self.step}, even after {RETRIES} returns to the last "
+                f"good state with ever smaller steps. Lower learning_rate (now {self.settings.learning_rate:g}) or look for "
+                "extreme values in the data."
+            )
+        self.restore(self.good)
+        self.retries, self.rate_scale = retries, scale
+        self.good = self.snapshot()
+
+    def snapshot(self) -> Checkpoint:
+        """Everything that changes during a fit."""
+        counters = dict(
+            round=self.round,
+            step=self.step,
+            rate_scale=self.rate_scale,
+            retries=self.retries,
+            stale=self.stale,
+            best=self.best,
+        )
+        return Checkpoint.take(
+            self.model,
+            self.proposal,
+            self.optimizer,
+            self.average,
+            self.best_state,
+            counters,
+            self.history,
+            self.recent,
+            self.identity,
+        )
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        for part, value in self.identity.items():
+            if checkpoint.identity.get(part) != value:
+                raise ValueError(
+                    f"fit: the checkpoint is of another fit (its {part} differs). Resume with the same data, model, "
+                    "proposal, settings and seed, or fit without resume."
+                )
+        checkpoint.put(self.model, self.proposal, self.optimizer)
+        for name, value in checkpoint.counters.items():
+            setattr(self, name, value)
+        self.history, self.recent = list(checkpoint.history), [tuple(pair) for pair in checkpoint.recent]
+        self.best_state = checkpoint.best_state
+        self.average = {name: value.to(self.device, copy=True) for name, value in checkpoint.average.items()}
+        self.good = checkpoint
+
+    def result(self) -> Fit:
+        if self.best_state is not None:
+            Checkpoint.put_state(self.best_state, self.model, self.proposal)
+        self._measure_extent()
+        model, proposal = self.model.cpu().eval(), self.proposal.cpu().eval()
+        return Fit(model, proposal, self.settings, self.seed, pd.DataFrame(self.history))
+
+    @torch.no_grad()
+    def _measure_extent(self) -> None:
+        """Where the latents of (up to 256) training trials go: the fixed-point search's first look at unbounded dynamics."""
+        y, u, seen, scored = (x[self.training[:256].to(self.device)] for x in self.data)
+        out = smc_filter(
+            self.model,
+            self.proposal,
+            y,
+            u,
+            seen=seen,
+            scored=scored,
+            particles=self.settings.particles,
+            generator=generator_of(self.seed, 2**41, self.device),
+        )
+        mean = (out.log_weights.softmax(1)[..., None] * out.particles).sum(1)
+        self.model.extent.copy_((mean.abs() * scored.any(-1).T[..., None]).amax((0, 1)))
+
+
+def learning_rate(settings: FitSettings, step: int) -> float:
+    """Linear warm-up, then exponential decay to the final rate."""
+    if step < settings.warmup:
+        return settings.learning_rate * (step + 1) / settings.warmup
+    progress = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    return settings.learning_rate * (settings.final_learning_rate / settings.learning_rate) ** progress
