@@ -46,7 +46,7 @@ def main():
     parser.add_argument("--units", type=int, default=64)
     parser.add_argument("--link", choices=("exp", "softplus"), default="exp")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="fields of FitSettings")
-    parser.add_argument("--precision", type=float, default=1.0)
+    parser.add_argument("--precision", type=float, default=0.1)
     parser.add_argument("--channels", type=int, default=64)
     parser.add_argument("--kernel", type=int, default=11)
     options = parser.parse_args()

@@ -37,7 +37,7 @@ class FitSettings:
     clip : float
         The gradient's norm is cut to this value.
     validation : float
-        Share of the trials kept for choosing the best state (0: none, the last state is kept).
+        Share of the trials kept for choosing the best state, by the bound with 4 K particles (0: none, the last state is kept).
     validate_every : int
         Steps between two looks at the validation trials.
     patience : int
@@ -61,18 +61,18 @@ class FitSettings:
         Gradients include the choice of the resampled particles (`resampling.with_gradient`); False: as in the paper.
     """
 
-    steps: int = 2000
+    steps: int = 100
     batch_size: int = 32
     particles: int = 16
-    learning_rate: float = 5e-3
+    learning_rate: float = 3e-4
     final_learning_rate: float = 1e-4
-    warmup: int = 20
+    warmup: int = 10
     rectified: bool = False
     clip: float = 5.0
     validation: float = 0.1
-    validate_every: int = 50
-    patience: int = 1000
-    warm_rounds: int = 20
+    validate_every: int = 20
+    patience: int = 5
+    warm_rounds: int = 60
     warm_steps: int = 20
     warm_trials: int = 128
     warm_rate: float = 1e-2

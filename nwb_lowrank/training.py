@@ -21,6 +21,7 @@ from .trials import Trials, split_indices
 from .warm_start import complete_data_objective, smoothed
 
 WARM_LOOK = 5  # warm-start rounds between two looks at the validation trials
+VALIDATION = 4  # times the training particles: the choice of the best state must not hang on the noise of the bound
 RETRIES = 5  # returns to the last good state before a fit gives up
 
 
@@ -32,7 +33,9 @@ class FitDiverged(RuntimeError):
 class Progress:
     """What `on_step` is told after every warm-start round and every step.
 
-    stage : "warm start" (step counts rounds) or "fit";  bound : nats per bin and trial of this step's minibatch;  ess : mean effective sample size as a share of K.
+    stage : "warm start" (step counts rounds) or "fit"
+    bound : of this step's minibatch, nats per bin and trial;  validation : of the latest look
+    ess : mean effective sample size as a share of K
     """
 
     stage: str
@@ -159,7 +162,7 @@ class Training:
         bound = self._ascend(objective, learning_rate(self.settings, self.step))
         return (None, None) if bound is None else (bound, share[0])
 
-    def _bound(self, batch, generator, dropout: float = 0.0) -> tuple[Tensor, Tensor]:
+    def _bound(self, batch, generator, dropout: float = 0.0, particles: int | None = None) -> tuple[Tensor, Tensor]:
         y, u, seen, scored = batch
         if dropout > 0:
             kept = torch.rand(seen.shape, generator=generator, device=self.device) >= dropout
@@ -171,12 +174,12 @@ class Training:
             u,
             seen=seen,
             scored=scored,
-            particles=self.settings.particles,
+            particles=particles or self.settings.particles,
             generator=generator,
             resample=adaptive(self.settings.resample_threshold, self.scheme),
         )
         recorded = scored.any(-1)
-        ess = (out.ess * recorded.T).sum() / recorded.sum() / self.settings.particles
+        ess = (out.ess * recorded.T).sum() / recorded.sum() / (particles or self.settings.particles)
         return out.log_evidence.sum() / recorded.sum(), ess
 
     @torch.no_grad()
@@ -205,8 +208,9 @@ class Training:
         total, bins = 0.0, 0
         for part in self.validation.split(256):
             batch = [x[part.to(self.device)] for x in self.data]
+            generator = generator_of(self.seed, 2**40, self.device)
             weight = int(batch[3].any(-1).sum())
-            total += weight * float(self._bound(batch, generator_of(self.seed, 2**40, self.device))[0])
+            total += weight * float(self._bound(batch, generator, particles=VALIDATION * self.settings.particles)[0])
             bins += weight
         return total / bins
 
