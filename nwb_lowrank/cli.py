@@ -14,6 +14,7 @@ DESCRIPTION = """Fit stochastic low-rank RNNs to recordings in NWB, find their f
 
 Begin with:   nwb-lowrank info FILE      (what is in the file, and a fit command for it)
               nwb-lowrank demo           (the whole job on a simulated recording)"""
+MOST_POINTS = 20  # printed
 EXPECTED = (ValueError, KeyError, TypeError, OSError, MemoryError, RuntimeError)  # what the library raises for its users
 
 
@@ -259,11 +260,11 @@ def fixed_points_text(points) -> str:
     found = len(points.points)
     lines = [f"{found} fixed point{'s' if found != 1 else ''}; {'complete: every one in the region' if points.complete else 'maybe more'}"
              f" ({points.certificate.get('reason', '')})"]  # fmt: skip
-    for kind, point, values, residual in zip(points.kinds, points.points, points.eigenvalues, points.residual):
+    for kind, point, values, residual in list(zip(points.kinds, points.points, points.eigenvalues, points.residual))[:MOST_POINTS]:
         where = ", ".join(f"{x:.4g}" for x in point)
         spectrum = ", ".join(f"{v.real:.4g}" if abs(v.imag) < 1e-12 else f"{v.real:.4g}{v.imag:+.4g}i" for v in values)
-        lines.append(f"  {kind:<22} z = ({where})  eigenvalues {spectrum}  residual {residual:.1e}")
-    return "\n".join(lines)
+        lines.append(f"  {kind:<27} z = ({where})  eigenvalues {spectrum}  residual {residual:.1e}")
+    return "\n".join(lines + [f"  … and {found - MOST_POINTS} more (--json lists all)"] * (found > MOST_POINTS))
 
 
 if __name__ == "__main__":

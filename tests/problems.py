@@ -45,6 +45,7 @@ def linear_world(*, rank=2, units=3, neurons=4, bins=6, trials=1, inputs=1, miss
     randomise(model, seed)
     with torch.no_grad():
         model.n.mul_(0.5)
+        model.w.mul_(5.0)  # inputs that a bin's delay would not hide
         model.observation.log_sd.add_(0.7)
     noise = generator(seed + 1)
     u = torch.randn(trials, bins, inputs, generator=noise, dtype=torch.float64)

@@ -14,6 +14,8 @@ from ..sources.nwb import read_nwb
 from ._flat import unflatten
 from ._nwb_tables import SERIES
 
+SAME = 1e-6  # seconds; the clock of no recording is finer
+
 
 def results_of(source, nwb, run: str, trusted) -> Results:
     """Results of one run of an open NWBFile; `source` is what the trials are cut from again."""
@@ -78,14 +80,16 @@ def _trials(source, settings: dict, readout, windows: pd.DataFrame, inputs):
     stored = settings["trials"]
     cut = dict(stored["origin"]["cut"])
     trials = read_nwb(source, **cut)
-    row = {round(start, 6): index for index, start in enumerate(trials.starts)}
-    try:
-        trials = trials.select([row[round(start, 6)] for start in windows["start_time"]])
-    except KeyError as missing:
+    order = np.argsort(trials.starts, kind="stable")
+    starts, wanted = trials.starts[order], windows["start_time"].to_numpy()
+    at = np.minimum(np.searchsorted(starts, wanted - SAME), len(starts) - 1)
+    missing = np.abs(starts[at] - wanted) > SAME
+    if missing.any():
         raise ValueError(
-            f"read_results: expected the recording that was fitted; no trial starts at {missing} s any more. "
+            f"read_results: expected the recording that was fitted; no trial starts at {wanted[missing][0]:.6f} s any more. "
             "The units, trials or times of this file were changed after the fit: fit again."
-        ) from None
+        )
+    trials = trials.select(order[at])
     units = frame(readout)
     if not np.array_equal(trials.unit_ids, units["unit_id"]):
         raise ValueError("read_results: expected the units that were fitted; the units table was changed after the fit. Fit again.")

@@ -84,11 +84,13 @@ def _concatenated(results: Results, run: str, arrays: dict) -> list[TimeSeries]:
     trials = results.trials
     within = np.arange(trials.bins) < trials.lengths[:, None]
     times, series = trials.times[within], []
+    regular = np.ptp(np.diff(times)) < 1e-6 * trials.bin_width  # such series state their rate (a rule of the inspector)
     for name, array in arrays.items():
+        clock = dict(starting_time=times[0], rate=1 / trials.bin_width) if regular else dict(timestamps=series[0] if series else times)
         series.append(
             TimeSeries(
                 name=f"{run}_{name}", description=SERIES[name], unit=_unit_of(name, results), continuity="continuous",
-                data=H5DataIO(array[within], compression="gzip", shuffle=True), timestamps=times if not series else series[0],
+                data=H5DataIO(array[within], compression="gzip", shuffle=True), **clock,
             )
         )  # fmt: skip
     return series

@@ -22,7 +22,10 @@ CASES = dict(FAMILY, **{"encoder, causal": lambda: Encoder(causal=True)})
 def case(request):
     """A world in float64 with missing entries, and a proposal for it with random parameters (wide networks add up many)."""
     world = linear_world(trials=2, bins=7)
-    return world, randomise(request.param().attach(world.model).double(), seed=3, scale=0.02)
+    proposal = randomise(request.param().attach(world.model).double(), seed=3, scale=0.02)
+    for number, buffer in enumerate(proposal.buffers()):  # statistics of the data, such as means and scales
+        buffer.add_(0.3 * torch.rand(buffer.shape, generator=generator(number)))
+    return world, proposal
 
 
 @torch.no_grad()
@@ -61,6 +64,24 @@ def test_nothing_unseen_changes_a_bit(case):
     assert torch.equal(first.particles, second.particles)
     assert not torch.equal(first.log_evidence, second.log_evidence)  # scored, as training does
     assert all(torch.equal(a, b) for a, b in zip(run(world, proposal, seen=seen), run(other, proposal, seen=seen)))
+
+
+def test_the_filter_hands_out_nothing_unseen():
+    """Whatever a new proposal does with y, it cannot leak: y is 0 where it is not seen."""
+
+    class Spy(Proposal):
+        def look(self, model, y, u, seen):
+            self.looked = y, seen
+
+        def propose(self, model, prior, about):
+            assert (about.y[~about.seen] == 0).all()
+            return prior
+
+    world, spy = linear_world(trials=2), Spy()
+    run(world._replace(y=world.y + 5), spy)
+    y, seen = spy.looked
+    assert torch.equal(seen, world.mask)
+    assert torch.equal(y, (world.y + 5) * world.mask)
 
 
 def test_an_unseen_bin_proposes_from_the_prior(case):
