@@ -8,10 +8,11 @@ from torch import Tensor
 from .trials import Trials
 
 
-def tensors(trials: Trials, device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """y, u, seen, scored: everything recorded is scored."""
-    arrays = (trials.counts, trials.inputs, trials.seen, trials.mask)
-    return tuple(torch.tensor(array, device=device) for array in arrays)
+def tensors(trials: Trials, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """y, u, seen, scored, on the device and in the precision of `like`: everything recorded is scored."""
+    y, u = (torch.tensor(array).to(like) for array in (trials.counts, trials.inputs))
+    seen, scored = (torch.tensor(array, device=like.device) for array in (trials.seen, trials.mask))
+    return y, u, seen, scored
 
 
 def generator_of(seed: int, step: int, device) -> torch.Generator:

@@ -29,6 +29,10 @@ class Filtered(NamedTuple):
     log_evidence: Tensor
     ess: Tensor
 
+    def detach(self) -> Filtered:
+        """The same numbers without their gradients."""
+        return Filtered(*(value.detach() for value in self))
+
 
 def smc_filter(
     model,

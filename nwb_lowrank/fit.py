@@ -77,7 +77,7 @@ def fit(
         if checkpoint is None or not Path(checkpoint).exists():
             raise FileNotFoundError(f"fit: expected a checkpoint to resume from; got {checkpoint}. Run once without resume.")
         run.restore(Checkpoint.load(checkpoint))
-    save = (lambda: run.snapshot().save(checkpoint)) if checkpoint else (lambda: None)
+    save = (lambda: run.good.save(checkpoint)) if checkpoint else (lambda: None)
     with deferred_interrupt() as interrupted:
         while not run.finished:
             progress = run.advance()
@@ -87,5 +87,7 @@ def fit(
                 save()
             if interrupted.is_set():
                 save()
-                raise FitInterrupted(f"fit: stopped at step {run.step} of {settings.steps}; checkpoint: {checkpoint}.")
+                raise FitInterrupted(
+                    f"fit: stopped at {progress.stage} {progress.step} of {progress.steps}; checkpoint: {checkpoint} (of the latest look)."
+                )
     return run.result()

@@ -128,5 +128,6 @@ def _on_kink(dynamics: Dynamics, points: np.ndarray) -> np.ndarray:
     room = _error(dynamics, points)[:, None] * np.linalg.norm(dynamics.m, axis=1)
     room = room + EPS * (np.abs(current) + np.abs(kinks).max((0, 1), initial=0))
     # Two kinks at one place may cancel (clipped ReLU with h = 0): only a change of slope counts.
-    bends = dynamics.slopes(current - 2 * room) != dynamics.slopes(current + 2 * room)
+    left, right = np.nextafter(current - 2 * room, -np.inf), np.nextafter(current + 2 * room, np.inf)
+    bends = dynamics.slopes(left) != dynamics.slopes(right)
     return ((np.abs(current - kinks) <= room).any(0) & bends & matters).any(1)

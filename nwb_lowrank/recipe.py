@@ -48,5 +48,7 @@ def build(description: Any, trusted: tuple[str, ...] = TRUSTED) -> Any:
             f"recipe: expected a class from {', '.join(trusted)}; got {description['class']!r}. "
             "Pass trusted=(..., 'your_package.') if you trust where this file came from."
         )
-    cls = getattr(importlib.import_module(module), name)
+    cls = getattr(importlib.import_module(module), name, None)
+    if not (inspect.isclass(cls) and cls.__module__.startswith(trusted)):
+        raise ValueError(f"recipe: expected a class of {', '.join(trusted)}; got {description['class']!r}. Do not load this file.")
     return cls(**{key: build(value, trusted) for key, value in description["arguments"].items()})

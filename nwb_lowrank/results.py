@@ -53,6 +53,9 @@ class FitSettings:
     coordinated_dropout : float
         Share of shown entries hidden from the proposal at each training step (and scored all the same),
         so that the encoder cannot copy spikes through to their own rates.
+    wake : bool
+        In the gradient steps the proposal learns from smoothed trajectories (wake phase; neural adaptive sequential Monte
+        Carlo, Gu, Ghahramani, Turner 2015) and the model from the bound; False: both from the bound, as in the paper.
     initialise : bool
         Start from the data (see `initialise`); False keeps the model as it is.
     resample_threshold : float
@@ -79,6 +82,7 @@ class FitSettings:
     averaging: float = 0.15
     segment: int | None = None
     coordinated_dropout: float = 0.0
+    wake: bool = True
     initialise: bool = True
     resample_threshold: float = 1.0
     resampling_gradient: bool = True
@@ -145,12 +149,18 @@ class Fit:
     @classmethod
     def load(cls, path, trusted=TRUSTED) -> Fit:
         """Read what `save` wrote."""
-        from safetensors import safe_open
+        from safetensors import SafetensorError, safe_open
 
-        with safe_open(str(path), "numpy") as file:
-            header = file.metadata()
-            state = {name: file.get_tensor(name) for name in file.keys()}
-        return cls.from_state(json.loads(header["recipe"]), state, pd.DataFrame(json.loads(header["history"])), trusted)
+        try:
+            with safe_open(str(path), "numpy") as file:
+                header = file.metadata() or {}
+                state = {name: file.get_tensor(name) for name in file.keys()}
+            description, history = json.loads(header["recipe"]), json.loads(header["history"])
+        except (SafetensorError, KeyError, json.JSONDecodeError) as error:
+            raise ValueError(
+                f"Fit.load: expected a file written by Fit.save; '{path}' is something else ({error}). Pass that file."
+            ) from None
+        return cls.from_state(description, state, pd.DataFrame(history), trusted)
 
 
 @dataclass(frozen=True, eq=False)

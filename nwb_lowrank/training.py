@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import pandas as pd
@@ -17,8 +18,9 @@ from .filter import smc_filter
 from .recipe import recipe
 from .resampling import adaptive, systematic, with_gradient
 from .results import Fit, FitSettings
+from .smoother import backward_sample
 from .trials import Trials, split_indices
-from .warm_start import complete_data_objective, smoothed
+from .warm_start import complete_data_objective, smoothed, wake_objective
 
 WARM_LOOK = 5  # warm-start rounds between two looks at the validation trials
 VALIDATION = 4  # times the training particles: the choice of the best state must not hang on the noise of the bound
@@ -56,7 +58,7 @@ class Training:
             model=recipe(model), proposal=recipe(proposal), settings=asdict(settings), seed=seed, trials=fingerprint(trials)
         )
         self.scheme = with_gradient(systematic) if settings.resampling_gradient else systematic
-        self.data = tensors(trials, device)
+        self.data = tensors(trials, self.model.m)
         keep = settings.validation if len(trials) > 1 else 0.0
         parts = split_indices(len(trials), (1 - keep, keep), seed) if keep > 0 else [range(len(trials))]
         self.training = torch.as_tensor(parts[0])
@@ -119,7 +121,10 @@ class Training:
         size = min(s.warm_trials, len(self.training))
         rows = self.training.to(self.device)[torch.randperm(len(self.training), generator=generator, device=self.device)[:size]]
         batch = segments([x[rows] for x in self.data], s.segment, generator)
-        path, evidence, ess = smoothed(self.model, self.proposal, batch, particles=2 * s.particles, draws=4, generator=generator)
+        try:
+            path, evidence, ess = smoothed(self.model, self.proposal, batch, particles=2 * s.particles, draws=4, generator=generator)
+        except torch.linalg.LinAlgError:
+            return None, None
         for inner in range(s.warm_steps):
             rate = self._warm_rate(self.round + inner / s.warm_steps)
             part = torch.randperm(size, generator=generator, device=self.device)[: s.batch_size]
@@ -139,8 +144,11 @@ class Training:
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate_scale * rate
         self.optimizer.zero_grad(set_to_none=True)
-        value = objective()
-        (-value).backward()
+        try:
+            value = objective()
+            (-value).backward()
+        except torch.linalg.LinAlgError:  # a covariance that is none any more
+            return None
         norm = torch.nn.utils.clip_grad_norm_(self.optimizer.param_groups[0]["params"], self.settings.clip)
         if not (torch.isfinite(value) and torch.isfinite(norm)):
             return None
@@ -152,17 +160,24 @@ class Training:
         generator = generator_of(self.seed, self.step, self.device)
         rows = minibatch(self.training, self.settings.batch_size, self.step, self.seed).to(self.device)
         batch = segments([x[rows] for x in self.data], self.settings.segment, generator)
-        share = []
+        seen = []
 
         def objective() -> Tensor:
-            bound, ess = self._bound(batch, generator, dropout=self.settings.coordinated_dropout)
-            share.append(float(ess))
-            return bound
+            with _frozen(self.proposal if self.settings.wake else None):
+                bound, ess, out = self._bound(batch, generator, dropout=self.settings.coordinated_dropout)
+            seen.extend((float(bound.detach()), float(ess)))
+            return bound + self._wake(batch, out, generator) if self.settings.wake else bound
 
-        bound = self._ascend(objective, learning_rate(self.settings, self.step))
-        return (None, None) if bound is None else (bound, share[0])
+        return (None, None) if self._ascend(objective, learning_rate(self.settings, self.step)) is None else tuple(seen)
 
-    def _bound(self, batch, generator, dropout: float = 0.0, particles: int | None = None) -> tuple[Tensor, Tensor]:
+    def _wake(self, batch, out, generator) -> Tensor:
+        """The proposal's own objective, on trajectories smoothed from the filter that has just run."""
+        with torch.no_grad():
+            path = backward_sample(self.model, out.detach(), batch[1], draws=2, generator=generator)
+        return wake_objective(self.model, self.proposal, batch, path)
+
+    def _bound(self, batch, generator, dropout: float = 0.0, particles: int | None = None):
+        """Bound (nats per bin and trial), ESS share and the filter's output."""
         y, u, seen, scored = batch
         if dropout > 0:
             kept = torch.rand(seen.shape, generator=generator, device=self.device) >= dropout
@@ -180,7 +195,7 @@ class Training:
         )
         recorded = scored.any(-1)
         ess = (out.ess * recorded.T).sum() / recorded.sum() / (particles or self.settings.particles)
-        return out.log_evidence.sum() / recorded.sum(), ess
+        return out.log_evidence.sum() / recorded.sum(), ess, out
 
     @torch.no_grad()
     def _look(self, stage: str, step: int, rate: float) -> None:
@@ -188,7 +203,7 @@ class Training:
         bound, ess = (sum(values) / len(values) for values in zip(*self.recent))
         current = state_of(self.model, self.proposal)
         Checkpoint.put_state(self.average, self.model, self.proposal)
-        value = bound if self.validation is None else self._validation_bound()
+        value = self._validation_bound(bound)
         Checkpoint.put_state(current, self.model, self.proposal)
         self.recent = []
         self.history.append(dict(stage=stage, step=step, bound=bound, validation=value, ess=ess, learning_rate=self.rate_scale * rate))
@@ -203,16 +218,23 @@ class Training:
             self.stale += 1
         self.good = self.snapshot()
 
-    def _validation_bound(self) -> float:
-        """Nats per bin and trial of all validation trials, always with the same noise."""
+    def _validation_bound(self, bound: float) -> float:
+        """Nats per bin and trial of all validation trials, always with the same noise; NaN when the model is broken.
+
+        Without validation trials `bound`, if the model still gives a finite one on some training trials.
+        """
+        parts = self.training[: self.settings.batch_size].split(256) if self.validation is None else self.validation.split(256)
         total, bins = 0.0, 0
-        for part in self.validation.split(256):
+        for part in parts:
             batch = [x[part.to(self.device)] for x in self.data]
             generator = generator_of(self.seed, 2**40, self.device)
             weight = int(batch[3].any(-1).sum())
-            total += weight * float(self._bound(batch, generator, particles=VALIDATION * self.settings.particles)[0])
+            try:
+                total += weight * float(self._bound(batch, generator, particles=VALIDATION * self.settings.particles)[0])
+            except torch.linalg.LinAlgError:
+                return math.nan
             bins += weight
-        return total / bins
+        return bound if self.validation is None and math.isfinite(total) else total / bins
 
     def _recover(self) -> None:
         """Back to the last good state, with half the learning rate."""
@@ -287,6 +309,19 @@ class Training:
         )
         mean = (out.log_weights.softmax(1)[..., None] * out.particles).sum(1)
         self.model.extent.copy_((mean.abs() * scored.any(-1).T[..., None]).amax((0, 1)))
+
+
+@contextmanager
+def _frozen(module):
+    """Gradients pass through the module's output, but none is collected for its parameters (None: nothing is frozen)."""
+    parameters = [] if module is None else [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
 
 
 def learning_rate(settings: FitSettings, step: int) -> float:

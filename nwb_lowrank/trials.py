@@ -297,7 +297,8 @@ def split_indices(size: int, fractions, seed: int) -> list[np.ndarray]:
             "Cut the recording into more trials (a shorter chunk, another interval table)."
         )
     sizes = np.maximum(1, np.round(fractions * size).astype(int))
-    sizes[np.argmax(sizes)] += size - sizes.sum()
+    while sizes.sum() != size:  # rounding may be off by several; what is too many is taken from the largest part
+        sizes[np.argmax(sizes)] += 1 if sizes.sum() < size else -1
     order = np.random.default_rng(seed).permutation(size)
     return [np.sort(part) for part in np.split(order, np.cumsum(sizes)[:-1])]
 

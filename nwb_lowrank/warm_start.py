@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .filter import smc_filter
-from .gaussian import Message, Scale
+from .gaussian import Gaussian, Message, Scale
 from .smoother import backward_sample
 
 
@@ -33,25 +33,42 @@ def smoothed(model, proposal, batch, *, particles: int, draws: int, generator) -
 def complete_data_objective(model, proposal, batch, path: Tensor) -> Tensor:
     """M-step objective: log p(z, y) + log q(z), nats per recorded bin, trial and draw.
 
-    The proposal's part changes the proposal alone: the prior that it multiplies is held fixed.
-
     path : (S, B, T, R)
     """
     y, u, seen, scored = batch
     S, B, T, R = path.shape
     recorded = scored.any(-1).to(y)
-    initial, noise = model.initial(u[:, 0]), model.noise.scale()
-    prior = model.transition(path[:, :, :-1], u[:, 1:].expand(S, B, T - 1, u.shape[-1]), noise)
+    initial, prior = _priors(model, u, path)
     total = (initial.log_prob(path[:, :, 0]) * recorded[:, 0]).sum() + (prior.log_prob(path[:, :, 1:]) * recorded[:, 1:]).sum()
     flat = path.reshape(S, B * T, R)
     total = total + model.observation.log_prob(y.flatten(0, 1), flat, scored.flatten(0, 1)).sum()
-    if any(parameter.requires_grad for parameter in proposal.parameters()):
-        messages = proposal.look(model, y * seen, u, seen)
-        means = torch.cat([initial.mean.expand(S, B, R)[:, :, None], prior.mean], 2).detach()
-        scales = [Scale(initial.chol.detach())] + [Scale(noise.chol.detach())]
-        spans = (slice(0, 1), slice(1, T))
-        total = total + sum(_log_proposal(scale, messages, means, path, recorded, span) for scale, span in zip(scales, spans))
-    return total / (S * recorded.sum())
+    return total / (S * recorded.sum()) + wake_objective(model, proposal, batch, path)
+
+
+def wake_objective(model, proposal, batch, path: Tensor) -> Tensor:
+    """log q(z_t | z_{t−1}, y) of smoothed trajectories, nats per recorded bin, trial and draw; 0 for a proposal that cannot learn.
+
+    Its gradient changes the proposal alone: the prior that the proposal multiplies is held fixed.
+
+    path : (S, B, T, R)
+    """
+    if not any(parameter.requires_grad for parameter in proposal.parameters()):
+        return path.new_zeros(())
+    y, u, seen, scored = batch
+    S, B, T, R = path.shape
+    recorded = scored.any(-1).to(y)
+    messages = proposal.look(model, y * seen, u, seen)
+    with torch.no_grad():
+        initial, prior = _priors(model, u, path)
+        means = torch.cat([initial.mean.expand(S, B, R)[:, :, None], prior.mean], 2)
+    pairs = ((initial.scale, slice(0, 1)), (prior.scale, slice(1, T)))
+    return sum(_log_proposal(scale, messages, means, path, recorded, span) for scale, span in pairs) / (S * recorded.sum())
+
+
+def _priors(model, u: Tensor, path: Tensor) -> tuple[Gaussian, Gaussian]:
+    """p(z_1) and p(z_t | z_{t−1}) of all later bins at once."""
+    S, B, T, _ = path.shape
+    return model.initial(u[:, 0]), model.transition(path[:, :, :-1], u[:, 1:].expand(S, B, T - 1, u.shape[-1]))
 
 
 def _log_proposal(scale: Scale, messages: Message, means: Tensor, path: Tensor, recorded: Tensor, span: slice) -> Tensor:

@@ -71,6 +71,12 @@ def exact(world: World, trial=0, mask=None) -> Exact:
     return linear_gaussian(world.y[trial].double().numpy(), mask[trial].numpy(), *state_space(world.model, world.u[trial]))
 
 
+def signals(answer: Exact, model) -> np.ndarray:
+    """(T, N): the observations that the smoothed means of a linear world predict."""
+    C, d = (model.state_dict()[f"observation.{name}"].double().numpy() for name in ("loadings", "bias"))
+    return answer.mean @ C.T + d
+
+
 def repeat(world: World, times: int) -> World:
     """The first trial `times` times: as many independent filters in one batch."""
     return world._replace(**{name: getattr(world, name)[:1].repeat(times, 1, 1) for name in ("y", "u", "mask", "z")})

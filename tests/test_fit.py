@@ -10,7 +10,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from problems import bytes_of, exact, linear_world, poisson_world, state_space, trials_of
+from problems import bytes_of, exact, linear_world, poisson_world, signals, state_space, trials_of
 
 from nwb_lowrank.fit import FitDiverged, FitInterrupted, fit
 from nwb_lowrank.model import LowRankRNN
@@ -341,14 +341,9 @@ def _check_teacher(world, student, test):
     for b in range(test.start, test.stop):
         truth, found = exact(world, b), exact(world._replace(model=student), b)
         gap.append((truth.log_evidence - found.log_evidence) / 30)
-        wanted, got = (_signals(answer, model, world.u[b]) for answer, model in ((truth, world.model), (found, student)))
+        wanted, got = (signals(answer, model) for answer, model in ((truth, world.model), (found, student)))
         error += ((wanted - got) ** 2).sum()
         signal_variance += ((wanted - wanted.mean(0)) ** 2).sum()
     # 60-odd free parameters cost about 60 / (2 x 3,150) = 0.01 nats per bin on new data; several times that is a failure
     assert np.mean(gap) < 0.04
     assert 1 - error / signal_variance > 0.99  # what the teacher's own smoother says, predicted by the student's
-
-
-def _signals(answer, model, u):
-    C, d = state_space(model, u)[5:7]
-    return answer.mean @ C.T + d

@@ -41,11 +41,12 @@ class Encoder(Proposal):
         R, N, C = model.rank, model.neurons, self.channels
         self.register_buffer("centre", torch.zeros(N))
         self.register_buffer("scale", torch.ones(N))
-        self.project = nn.Linear(N, R)
-        self.smooth = nn.Conv1d(R, R, 2 * self.kernel - 1, groups=R, bias=False)
-        self.read = nn.Linear(N, C)
-        self.convolve = nn.ModuleList(nn.Conv1d(C, C, self.kernel) for _ in range(2))
-        self.head = nn.Linear(C, 2 * R)
+        with torch.random.fork_rng(devices=[]):  # the layers' own initial values come from the global generator
+            self.project = nn.Linear(N, R)
+            self.smooth = nn.Conv1d(R, R, 2 * self.kernel - 1, groups=R, bias=False)
+            self.read = nn.Linear(N, C)
+            self.convolve = nn.ModuleList(nn.Conv1d(C, C, self.kernel) for _ in range(2))
+            self.head = nn.Linear(C, 2 * R)
         generator = torch.Generator().manual_seed(0)
         with torch.no_grad():
             for parameter in self.parameters():
@@ -70,12 +71,13 @@ class Encoder(Proposal):
 
     def look(self, model, y, u, seen):
         standard = (y - self.centre) / self.scale * seen
-        linear = self._along_bins(self.smooth, self.project(standard))
-        hidden = gelu(self.read(standard))
+        known = seen.any(-1, keepdim=True)  # bins of which nothing is seen must look like the padding beyond the trial's ends
+        linear = self._along_bins(self.smooth, self.project(standard) * known)
+        hidden = gelu(self.read(standard)) * known
         for layer in self.convolve:
-            hidden = hidden + gelu(self._along_bins(layer, hidden))
+            hidden = (hidden + gelu(self._along_bins(layer, hidden))) * known
         mean, log_precision = self.head(hidden).chunk(2, -1)
-        precision = log_precision.clamp(-12, 12).exp() * seen.any(-1, keepdim=True)
+        precision = log_precision.clamp(-12, 12).exp() * known
         return Message(torch.diag_embed(precision).transpose(0, 1), (precision * (linear + mean)).transpose(0, 1))
 
     def _past(self, layer: nn.Conv1d) -> int:

@@ -92,7 +92,7 @@ class Dynamics:
         """A bound on the rounding error of `change`, (..., R) -> (..., R): terms of each sum × ε × their sizes."""
         H, R = self.m.shape
         sizes = np.abs(self.rates(self.currents(z))) + np.abs(z) @ np.abs(self.m).T + np.abs(self.drive)
-        return (H + R + 8) * EPS * (np.abs(z) + sizes @ np.abs(self.n).T)
+        return (H + R + 8) * EPS * (np.abs(z) + sizes @ np.abs(self.n).T) + np.finfo(float).tiny
 
     def invariant_box(self) -> Box | None:
         """A box that F maps into itself and that holds every fixed point: z = n φ / (1 − a) with φ in its

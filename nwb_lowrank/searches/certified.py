@@ -9,7 +9,8 @@ import numpy as np
 from .base import EPS, Box, Candidates, Dynamics, Search, refine
 from .pieces import Pieces
 
-MOST_SETTLED, MOST_ON_FACE = 1000, 20_000
+# Stuck boxes looked at one by one, and boxes for one face of one of them: enough for honest kinks, an end for continua.
+MOST_SETTLED, MOST_ON_FACE = 100, 20_000
 
 
 class Certified(Search):
@@ -52,22 +53,23 @@ class Certified(Search):
         if not len(dynamics.kinks()):
             return _linear(dynamics)
         low, high = dynamics.box(self.region)
-        tally = _Bisection(dynamics, (low, high), self.tolerance).run(self.max_boxes, self.batch)
-        points, unproved = tally.settle()
+        tally = _Bisection(dynamics, (low, high), Pieces.of(dynamics, low, high), self.tolerance)
+        tally.run(self.max_boxes, self.batch)
+        points, undecided = tally.settle()
         reasons = []
         if tally.waiting:
             reasons.append(
                 f"Stopped after {tally.boxes} boxes with {tally.waiting} not examined: points may be missing. "
                 "Raise max_boxes, give a smaller region=, or look with Newton(), which proves nothing."
             )
-        if unproved:
+        if undecided:
             reasons.append(
-                f"{unproved} small boxes could not be decided: I − J is singular there (a continuum of fixed points, "
+                f"{undecided} small boxes could not be decided: I − J is singular there (a continuum of fixed points, "
                 "or two that are about to meet)."
             )
         region = dict(low=low.tolist(), high=high.tolist())
         reason = " ".join(reasons) or "Every part of the region was excluded or holds one point, solved exactly."
-        counts = dict(region=region, boxes=tally.boxes, undecided=unproved, unexamined=tally.waiting, reason=reason)
+        counts = dict(region=region, boxes=tally.boxes, undecided=undecided, unexamined=tally.waiting, reason=reason)
         return Candidates(points, not reasons, counts)
 
 
@@ -90,8 +92,8 @@ def _linear(dynamics: Dynamics) -> Candidates:
 class _Bisection:
     """One run: boxes waiting, points solved, and boxes that cannot be decided by cutting."""
 
-    def __init__(self, dynamics: Dynamics, region: Box, tolerance: float):
-        self.dynamics, self.region, self.pieces = dynamics, region, Pieces.of(dynamics, *region)
+    def __init__(self, dynamics: Dynamics, region: Box, pieces: Pieces, tolerance: float):
+        self.dynamics, self.region, self.pieces = dynamics, region, pieces
         # A coordinate counts as much as it moves the currents.
         self.weight = np.linalg.norm(dynamics.m, axis=0)
         self.smallest = tolerance * self.width(*region).max()
@@ -107,7 +109,7 @@ class _Bisection:
         """Widths as the currents feel them."""
         return (high - low) * self.weight
 
-    def run(self, max_boxes: int, batch: int) -> _Bisection:
+    def run(self, max_boxes: int, batch: int) -> None:
         """Examine the newest boxes first, so that few wait."""
         while self.waiting and self.boxes < max_boxes:
             count = min(batch, max_boxes - self.boxes, self.waiting)
@@ -115,7 +117,6 @@ class _Bisection:
             self.boxes += count
             parts = self._cut(*self._examine(low, high))
             self.low, self.high = (np.concatenate([old[:-count], new]) for old, new in zip((self.low, self.high), parts, strict=True))
-        return self
 
     def _examine(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Drop empty boxes (S, R), solve linear ones; the shrunk rest, and its widest side before."""
@@ -141,19 +142,19 @@ class _Bisection:
     def settle(self) -> tuple[np.ndarray, int]:
         """The candidates (P, R), and how many stuck boxes may hold a point that is not among them."""
         stuck = np.concatenate([np.empty((0, 2, len(self.weight))), *self.stuck])
-        points, unproved = [np.empty((0, len(self.weight))), *self.solved], 0
+        points, undecided = list(self.solved), 0
         for _ in range(MOST_SETTLED):
             if not len(stuck):
                 break
             z, arrived = self._aim(*stuck[0])
             half, alone = self._alone(z) if arrived else (np.zeros_like(z), False)
-            covered = (np.abs(stuck - z) <= half).all((1, 2))
-            unproved += int(not covered[0] or covered.sum() * (not alone))
             if arrived and (np.abs(z - np.clip(z, *self.region)) <= self.margin).all():
                 points.append(z[None])
-            covered[0] = True
-            stuck = stuck[~covered]
-        return np.concatenate(points), unproved + len(stuck)
+            near = (np.abs(stuck - z) <= half).all((1, 2))
+            tried = near | (np.arange(len(stuck)) == 0)
+            undecided += int((tried & ~(near & alone)).sum())
+            stuck = stuck[~tried]
+        return np.concatenate(points), undecided + len(stuck)
 
     def _aim(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, bool]:
         """A fixed point (R,) in or near a stuck box, and whether it is one: where its kinks meet, or by Newton."""
@@ -184,7 +185,8 @@ class _Bisection:
         for side, sign in product(range(len(z)), (-1, 1)):
             low, high = z - half, z + half
             low[side] = high[side] = z[side] + sign * half[side]
-            face = _Bisection(self.dynamics, (low, high), 1e-6).run(MOST_ON_FACE, 256)
+            face = _Bisection(self.dynamics, (low, high), pieces, 1e-6)
+            face.run(MOST_ON_FACE, 256)
             if face.waiting or any(map(len, face.solved)) or any(map(len, face.stuck)):
                 return half, False
         return half, True

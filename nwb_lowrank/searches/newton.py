@@ -21,8 +21,8 @@ class Newton(Search):
 
     Notes
     -----
-    Half of the random starts are uniform in the box; the others crowd around its middle, because the box
-    bounds the worst case (every unit pulling one way) and most fixed points lie far inside.
+    Half of the random starts are uniform in the box; the others crowd, over three decades, around the place in it
+    nearest to the origin: the box bounds the worst case (every unit pulling one way), units bend near the origin.
     """
 
     def __init__(self, *, starts: int = 1000, seed: int = 0, region=None):
@@ -33,10 +33,9 @@ class Newton(Search):
     def candidates(self, dynamics: Dynamics) -> Candidates:
         low, high = dynamics.box(self.region)
         random = np.random.default_rng(self.seed)
-        share = random.uniform(size=(self.starts, 1)) ** 3
-        share[::2] = 1.0
-        middle, half = (low + high) / 2, (high - low) / 2
-        z = middle + share * random.uniform(-half, half, size=(self.starts, len(low)))
+        half, size = (high - low) / 2, (self.starts, len(low))
+        z = np.clip(0.0, low, high) + 10 ** random.uniform(-3, 0, size=(self.starts, 1)) * random.uniform(-half, half, size)
+        z[::2] = random.uniform(low, high, size)[::2]
         z[0] = 0.0
         z, arrived = refine(dynamics, z)
         reason = f"Newton from {self.starts} starts, of which {int(arrived.sum())} arrived; other points may exist."

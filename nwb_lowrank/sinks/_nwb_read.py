@@ -94,7 +94,9 @@ def _trials(source, settings: dict, readout, windows: pd.DataFrame, inputs):
     if not np.array_equal(trials.unit_ids, units["unit_id"]):
         raise ValueError("read_results: expected the units that were fitted; the units table was changed after the fit. Fit again.")
     bins = int(windows["bins"].max())
-    trials = replace(_padded_to(trials, bins), held_out=units["held_out"].to_numpy(bool), forecast=stored["forecast"], origin=stored["origin"])
+    trials = replace(
+        _padded_to(trials, bins), held_out=units["held_out"].to_numpy(bool), forecast=stored["forecast"], origin=stored["origin"]
+    )
     return trials if inputs is None else replace(trials, inputs=np.nan_to_num(inputs))
 
 
@@ -123,4 +125,6 @@ def _fixed_points(tables: dict, settings: dict, fit: Fit) -> FixedPoints | None:
         return FixedPoints(empty, empty[:, 0], np.zeros((0, R, R)), empty.astype(complex), np.zeros(0, bool), complete, certificate)
     column = {name: read(tables["fixed_points"][name].data) for name in tables["fixed_points"].colnames}
     eigenvalues = column["eigenvalues_real"] + 1j * column["eigenvalues_imag"]
-    return FixedPoints(column["kappa"], column["residual"], column["jacobian"], eigenvalues, column["stable"].astype(bool), complete, certificate)
+    return FixedPoints(
+        column["kappa"], column["residual"], column["jacobian"], eigenvalues, column["stable"].astype(bool), complete, certificate
+    )

@@ -76,7 +76,9 @@ def _windows(nwb, results: Results, run: str) -> list:
     else:
         columns += [_column(name, f"{SERIES[name]} (window, bin, …), {_unit_of(name, results)}", array) for name, array in arrays.items()]
     names = [column.name for column in columns if not column.name.endswith("_index")]
-    table = TimeIntervals(name=f"{run}_windows", description="Windows that were fitted (train) or kept out (test)", columns=columns, colnames=names)
+    table = TimeIntervals(
+        name=f"{run}_windows", description="Windows that were fitted (train) or kept out (test)", columns=columns, colnames=names
+    )
     return [*series, table]
 
 
@@ -106,7 +108,9 @@ def _readout(nwb, results: Results, run: str) -> list:
     columns = []
     if nwb.units is not None and trials.origin.get("kind") == "spikes":
         rows = {int(unit): row for row, unit in enumerate(nwb.units.id[:])}
-        columns.append(DynamicTableRegion(name="unit", description="The unit", data=[rows[int(u)] for u in trials.unit_ids], table=nwb.units))
+        columns.append(
+            DynamicTableRegion(name="unit", description="The unit", data=[rows[int(u)] for u in trials.unit_ids], table=nwb.units)
+        )
     columns.append(_column("unit_id", "Row id in the table of units (or ROIs)", trials.unit_ids.astype(np.int64)))
     columns.append(_column("held_out", "Learned in training, never shown at inference", trials.held_out))
     for name, value in _per_row(state, "model.observation.", trials.neurons).items():
@@ -144,7 +148,9 @@ def _weights(nwb, results: Results, run: str) -> list:
         VectorIndex(name="values_index", target=values, data=ends.astype(np.uint64)),
     ]
     names = ["tensor", "shape", "dtype", "values"]
-    return [DynamicTable(name=f"{run}_weights", description="Every tensor of the model and of its proposal", columns=columns, colnames=names)]
+    return [
+        DynamicTable(name=f"{run}_weights", description="Every tensor of the model and of its proposal", columns=columns, colnames=names)
+    ]
 
 
 def _fixed_points(nwb, results: Results, run: str) -> list:

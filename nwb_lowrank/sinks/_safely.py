@@ -39,7 +39,9 @@ def replacing(path: Path, who: str, *, needed: int = 0) -> Iterator[Path]:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
         if _disk_is_full(error):
-            raise OSError(f"{who}: the disk of '{path.parent}' is full; nothing was written. Free some space or write elsewhere.") from error
+            raise OSError(
+                f"{who}: the disk of '{path.parent}' is full; nothing was written. Free some space or write elsewhere."
+            ) from error
         raise
 
 

@@ -86,7 +86,9 @@ def write_recording(
     if behavior:
         module = nwb.create_processing_module("behavior", "Behaviour")
         for name, (timestamps, values, unit) in behavior.items():
-            module.add(TimeSeries(name=name, data=np.asarray(values), timestamps=np.asarray(timestamps, float), unit=unit, description=name))
+            module.add(
+                TimeSeries(name=name, data=np.asarray(values), timestamps=np.asarray(timestamps, float), unit=unit, description=name)
+            )
     path = Path(path)
     with replacing(path, "write_recording", needed=8 * sum(map(len, spike_times))) as beside:
         with NWBHDF5IO(beside, "w") as io:

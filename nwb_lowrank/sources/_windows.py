@@ -213,7 +213,7 @@ def query(frame: pd.DataFrame, text: str | None, what: str) -> np.ndarray:
         rows = frame.eval(text, local_dict={}, global_dict={})
     except Exception as error:  # pandas answers a bad query with many kinds of exception
         raise ValueError(f"read_nwb: cannot use the {what} query {text!r} ({error}). {advice}") from None
-    if getattr(rows, "dtype", None) != bool or np.shape(rows) != (len(frame),):
+    if np.dtype(getattr(rows, "dtype", object)) != np.dtype(bool) or np.shape(rows) != (len(frame),):
         raise ValueError(f"read_nwb: the {what} query {text!r} must be true or false for every row. {advice}")
     return np.asarray(rows)
 

@@ -91,9 +91,7 @@ def test_sampling_is_a_function_of_its_generator(model, data):
 def test_masking_is_deleting(model, data):
     y, z, mask = data
     for b in range(B):
-        alone = [
-            model.log_prob(y[[b]], z[:, [b]], torch.eye(N, dtype=torch.bool)[[n]]) for n in range(N) if mask[b, n]
-        ]
+        alone = [model.log_prob(y[[b]], z[:, [b]], torch.eye(N, dtype=torch.bool)[[n]]) for n in range(N) if mask[b, n]]
         torch.testing.assert_close(model.log_prob(y, z, mask)[:, b], sum(alone)[:, 0], atol=1e-12, rtol=0)
     garbage = torch.where(mask, y, 7.0)
     assert torch.equal(model.log_prob(garbage, z, mask), model.log_prob(y, z, mask))

@@ -45,9 +45,7 @@ def shared():
     return locate
 
 
-def build(
-    spikes=(), *, ids=None, obs=None, columns=None, electrodes=None, trials=None, tables=None, behavior=None, **session
-):
+def build(spikes=(), *, ids=None, obs=None, columns=None, electrodes=None, trials=None, tables=None, behavior=None, **session):
     nwb = NWBFile("synthetic", "synthetic-1", START, **session)
     if electrodes is not None:
         _electrodes(nwb, electrodes)

@@ -97,8 +97,9 @@ EXPECTED = {
     "hippocampus_linear_track.nwb": dict(bin_width=0.1, chunk=10.0, behavior=["behavior/Position/led"]),
     "human_mtl_dandi000207.nwb": dict(bin_width=0.05, table="encoding_table", behavior=[]),
     "mc_maze_two_trials.nwb": dict(bin_width=0.02, chunk=0.4, behavior=["behavior/hand_vel"]),
-    "songbird_hvc_calcium.nwb": dict(bin_width=None, chunk=1.1, observation="gaussian",
-                                     signal="ophys/DfOverF/RoiResponseSeries"),  # fmt: skip
+    "songbird_hvc_calcium.nwb": dict(
+        bin_width=None, chunk=1.1, observation="gaussian", signal="ophys/DfOverF/RoiResponseSeries"
+    ),  # fmt: skip
 }
 
 
