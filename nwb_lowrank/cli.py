@@ -177,8 +177,7 @@ def suggested_command(path: str, options: dict) -> str:
     """One line for a shell."""
     words = ["nwb-lowrank", "fit", str(path)]
     for name, flag in (("bin_width", "--bin"), ("table", "--table"), ("align", "--align"), ("window", "--window"), ("chunk", "--chunk"),
-                       ("units", "--units"), ("signal", "--signal"), ("behavior", "--behavior"), ("rank", "--rank"),
-                       ("steps", "--steps"), ("warm_rounds", "--warm-rounds")):  # fmt: skip
+                       ("units", "--units"), ("signal", "--signal"), ("behavior", "--behavior"), ("rank", "--rank")):  # fmt: skip
         value = options.get(name)
         if value is not None and value != []:
             values = value if isinstance(value, (list, tuple)) else [value]

@@ -53,6 +53,8 @@ class FitSettings:
     coordinated_dropout : float
         Share of shown entries hidden from the proposal at each training step (and scored all the same),
         so that the encoder cannot copy spikes through to their own rates.
+    prior : float
+        Weight of the observation model's weak prior (`Observation.log_prior`) in the objective; 0: maximum likelihood.
     wake : bool
         In the gradient steps the proposal learns from smoothed trajectories (wake phase; neural adaptive sequential Monte
         Carlo, Gu, Ghahramani, Turner 2015) and the model from the bound; False: both from the bound, as in the paper.
@@ -82,6 +84,7 @@ class FitSettings:
     averaging: float = 0.15
     segment: int | None = None
     coordinated_dropout: float = 0.0
+    prior: float = 1.0
     wake: bool = True
     initialise: bool = True
     resample_threshold: float = 1.0

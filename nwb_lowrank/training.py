@@ -59,6 +59,7 @@ class Training:
         )
         self.scheme = with_gradient(systematic) if settings.resampling_gradient else systematic
         self.data = tensors(trials, self.model.m)
+        self.recorded = int(trials.mask.any(-1).sum())  # bins, all trials together: what one prior stands against
         keep = settings.validation if len(trials) > 1 else 0.0
         parts = split_indices(len(trials), (1 - keep, keep), seed) if keep > 0 else [range(len(trials))]
         self.training = torch.as_tensor(parts[0])
@@ -146,7 +147,7 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         try:
             value = objective()
-            (-value).backward()
+            (-value - self._log_prior()).backward()
         except torch.linalg.LinAlgError:  # a covariance that is none any more
             return None
         norm = torch.nn.utils.clip_grad_norm_(self.optimizer.param_groups[0]["params"], self.settings.clip)
@@ -154,6 +155,10 @@ class Training:
             return None
         self.optimizer.step()
         return float(value.detach())
+
+    def _log_prior(self) -> Tensor:
+        """The prior's share of an objective in nats per bin and trial."""
+        return self.settings.prior / self.recorded * self.model.observation.log_prior()
 
     def _gradient_step(self) -> tuple[float | None, float | None]:
         """Bound (nats per bin and trial) and ESS share of one minibatch; None when not finite."""

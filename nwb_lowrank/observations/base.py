@@ -44,6 +44,10 @@ class Observation(nn.Module, ABC):
     def sample(self, z: Tensor, generator: torch.Generator) -> Tensor:
         """A draw of y given z, (..., R) -> (..., N)."""
 
+    def log_prior(self) -> Tensor:
+        """log-density of the parameters under a weak prior, nats, up to a constant: what keeps rare neurons from overfitting."""
+        return self.bias.new_zeros(())
+
     @abstractmethod
     def initialise(self, mean: np.ndarray, loadings: np.ndarray, variance: np.ndarray) -> None:
         """Start from the data, so that the mean model's mean matches the neurons' mean.

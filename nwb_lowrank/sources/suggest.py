@@ -31,7 +31,7 @@ def suggest(inventory: Inventory) -> dict:
     -------
     dict
         options : bin_width (s, None for the frame rate), table, align, window, chunk (s), behavior (list),
-        signal (path), rank, units (query), observation ("poisson" or "gaussian"), steps;
+        signal (path), rank, units (query), observation ("poisson" or "gaussian");
         reasons : list of str.
 
     Raises
@@ -45,16 +45,10 @@ def suggest(inventory: Inventory) -> dict:
         options, reasons = _for_signals(inventory)
     else:
         raise ValueError("suggest: nothing can be fitted; the file has neither spike times nor ROI response series.")
-    neurons, bins = options.pop("neurons"), options.pop("bins")
+    neurons = options.pop("neurons")
     options["rank"] = 3 if neurons < 50 else 4 if neurons < 150 else 5
-    options["steps"] = estimate_steps(bins, neurons)
     reasons.append(f"rank {options['rank']} for {neurons} neurons")
     return dict(options=options, reasons=reasons)
-
-
-def estimate_steps(bins: int, neurons: int) -> int:
-    """Gradient steps that finish in some minutes on 2 cores, by bins of a trial and neurons."""
-    return 1500
 
 
 def _for_spikes(found: Inventory) -> tuple[dict, list[str]]:
@@ -65,7 +59,7 @@ def _for_spikes(found: Inventory) -> tuple[dict, list[str]]:
     behavior = _movement(found.behavior, spans, reasons)
     neurons = len(units) if chosen is None else int((units["quality"] == "good").sum())
     options = dict(bin_width=bin_width, **cut, behavior=behavior, signal=None, units=chosen, observation="poisson")
-    return dict(options, neurons=neurons, bins=bins), reasons
+    return dict(options, neurons=neurons), reasons
 
 
 def _for_signals(found: Inventory) -> tuple[dict, list[str]]:
@@ -76,7 +70,7 @@ def _for_signals(found: Inventory) -> tuple[dict, list[str]]:
     cut, bins, spans = _cut(found, 1 / row["rate"], segments, reasons)
     behavior = _movement(found.behavior, spans, reasons)
     options = dict(bin_width=None, **cut, behavior=behavior, signal=path, units=None, observation="gaussian")
-    return dict(options, neurons=row["shape"][1] if len(row["shape"]) > 1 else 1, bins=bins), reasons
+    return dict(options, neurons=row["shape"][1] if len(row["shape"]) > 1 else 1), reasons
 
 
 def _bin_width(found: Inventory, reasons: list[str]) -> float:
