@@ -108,7 +108,7 @@ def _training_options(group) -> None:
         ("particles", "K", "particles a trial"),
         ("batch_size", "B", "trials a step"),
         ("learning_rate", "RATE", "of the gradient steps"),
-        ("coordinated_dropout", "SHARE", "of shown entries hidden from the encoder at each step"),
+        ("dropout", "SHARE", "of shown entries hidden from the encoder while it learns"),
     ):
         value = getattr(default, name)
         group.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value, metavar=metavar, help=f"{text} (%(default)s)")

@@ -50,9 +50,9 @@ class FitSettings:
         stochastic optimisation circle around the optimum, their average lies nearer to it (0: none).
     segment : int or None
         Train on random pieces of this many bins (for long trials and continuous recordings); None: whole trials.
-    coordinated_dropout : float
-        Share of shown entries hidden from the proposal at each training step (and scored all the same),
-        so that the encoder cannot copy spikes through to their own rates.
+    dropout : float
+        Share of shown entries hidden from the proposal at each step while it learns (and scored all the same): a network
+        that reads spikes must not learn single trials by heart.
     prior : float
         Weight of the observation model's weak prior (`Observation.log_prior`) in the objective; 0: maximum likelihood.
     wake : bool
@@ -83,7 +83,7 @@ class FitSettings:
     warm_rate: float = 1e-2
     averaging: float = 0.15
     segment: int | None = None
-    coordinated_dropout: float = 0.0
+    dropout: float = 0.3
     prior: float = 1.0
     wake: bool = True
     initialise: bool = True

@@ -130,7 +130,8 @@ class Training:
             rate = self._warm_rate(self.round + inner / s.warm_steps)
             part = torch.randperm(size, generator=generator, device=self.device)[: s.batch_size]
             piece = [x[part] for x in batch]
-            if self._ascend(lambda: complete_data_objective(self.model, self.proposal, piece, path[:, part]), rate) is None:
+            hide = self._hidden(piece[2], generator)
+            if self._ascend(lambda: complete_data_objective(self.model, self.proposal, piece, path[:, part], hide), rate) is None:
                 return None, None
         recorded = batch[3].any(-1)
         share = (ess * recorded.T).sum() / recorded.sum() / (2 * s.particles)
@@ -169,24 +170,27 @@ class Training:
 
         def objective() -> Tensor:
             with _frozen(self.proposal if self.settings.wake else None):
-                bound, ess, out = self._bound(batch, generator, dropout=self.settings.coordinated_dropout)
+                bound, ess, out = self._bound(batch, generator, hide=None if self.settings.wake else self._hidden(batch[2], generator))
             seen.extend((float(bound.detach()), float(ess)))
             return bound + self._wake(batch, out, generator) if self.settings.wake else bound
 
         return (None, None) if self._ascend(objective, learning_rate(self.settings, self.step)) is None else tuple(seen)
 
+    def _hidden(self, seen: Tensor, generator) -> Tensor | None:
+        """Entries to hide from the proposal at this step."""
+        share = self.settings.dropout
+        return torch.rand(seen.shape, generator=generator, device=self.device) < share if share else None
+
     def _wake(self, batch, out, generator) -> Tensor:
         """The proposal's own objective, on trajectories smoothed from the filter that has just run."""
         with torch.no_grad():
             path = backward_sample(self.model, out.detach(), batch[1], draws=2, generator=generator)
-        return wake_objective(self.model, self.proposal, batch, path)
+        return wake_objective(self.model, self.proposal, batch, path, self._hidden(batch[2], generator))
 
-    def _bound(self, batch, generator, dropout: float = 0.0, particles: int | None = None):
+    def _bound(self, batch, generator, hide: Tensor | None = None, particles: int | None = None):
         """Bound (nats per bin and trial), ESS share and the filter's output."""
         y, u, seen, scored = batch
-        if dropout > 0:
-            kept = torch.rand(seen.shape, generator=generator, device=self.device) >= dropout
-            seen = seen & kept
+        seen = seen if hide is None else seen & ~hide
         out = smc_filter(
             self.model,
             self.proposal,

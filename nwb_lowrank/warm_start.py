@@ -30,10 +30,10 @@ def smoothed(model, proposal, batch, *, particles: int, draws: int, generator) -
     return path, filtered.log_evidence, filtered.ess
 
 
-def complete_data_objective(model, proposal, batch, path: Tensor) -> Tensor:
+def complete_data_objective(model, proposal, batch, path: Tensor, hide: Tensor | None = None) -> Tensor:
     """M-step objective: log p(z, y) + log q(z), nats per recorded bin, trial and draw.
 
-    path : (S, B, T, R)
+    path : (S, B, T, R);  hide : as in `wake_objective`
     """
     y, u, seen, scored = batch
     S, B, T, R = path.shape
@@ -42,21 +42,24 @@ def complete_data_objective(model, proposal, batch, path: Tensor) -> Tensor:
     total = (initial.log_prob(path[:, :, 0]) * recorded[:, 0]).sum() + (prior.log_prob(path[:, :, 1:]) * recorded[:, 1:]).sum()
     flat = path.reshape(S, B * T, R)
     total = total + model.observation.log_prob(y.flatten(0, 1), flat, scored.flatten(0, 1)).sum()
-    return total / (S * recorded.sum()) + wake_objective(model, proposal, batch, path)
+    return total / (S * recorded.sum()) + wake_objective(model, proposal, batch, path, hide)
 
 
-def wake_objective(model, proposal, batch, path: Tensor) -> Tensor:
+def wake_objective(model, proposal, batch, path: Tensor, hide: Tensor | None = None) -> Tensor:
     """log q(z_t | z_{t−1}, y) of smoothed trajectories, nats per recorded bin, trial and draw; 0 for a proposal that cannot learn.
 
     Its gradient changes the proposal alone: the prior that the proposal multiplies is held fixed.
 
     path : (S, B, T, R)
+    hide : bool (B, T, N) or None
+        Shown entries to hide from the proposal all the same, against overfitting.
     """
     if not any(parameter.requires_grad for parameter in proposal.parameters()):
         return path.new_zeros(())
     y, u, seen, scored = batch
     S, B, T, R = path.shape
     recorded = scored.any(-1).to(y)
+    seen = seen if hide is None else seen & ~hide
     messages = proposal.look(model, y * seen, u, seen)
     with torch.no_grad():
         initial, prior = _priors(model, u, path)

@@ -41,6 +41,7 @@ class Encoder(Proposal):
         R, N, C = model.rank, model.neurons, self.channels
         self.register_buffer("centre", torch.zeros(N))
         self.register_buffer("scale", torch.ones(N))
+        self.register_buffer("shown", torch.tensor(float(N)))  # neurons that are shown when all is recorded
         with torch.random.fork_rng(devices=[]):  # the layers' own initial values come from the global generator
             self.project = nn.Linear(N, R)
             self.smooth = nn.Conv1d(R, R, 2 * self.kernel - 1, groups=R, bias=False)
@@ -63,6 +64,7 @@ class Encoder(Proposal):
         sd = np.sqrt((np.where(trials.mask, trials.counts - centre, 0) ** 2).sum((0, 1)) / recorded)
         self.centre.copy_(torch.as_tensor(centre))
         self.scale.copy_(torch.as_tensor(np.maximum(sd, 1e-3)))
+        self.shown.fill_(int((~trials.held_out).sum()))
         self.project.weight.copy_(torch.as_tensor(summary.projection.T))
         self.project.bias.zero_()
         lags = torch.arange(self.smooth.kernel_size[0]) - self._past(self.smooth)
@@ -70,7 +72,8 @@ class Encoder(Proposal):
         self.smooth.weight.copy_((weight / weight.sum()).expand_as(self.smooth.weight))
 
     def look(self, model, y, u, seen):
-        standard = (y - self.centre) / self.scale * seen
+        share = seen.sum(-1, keepdim=True).clamp_min(1) / self.shown  # where few are seen, each speaks for more
+        standard = (y - self.centre) / self.scale * seen / share
         known = seen.any(-1, keepdim=True)  # bins of which nothing is seen must look like the padding beyond the trial's ends
         linear = self._along_bins(self.smooth, self.project(standard) * known)
         hidden = gelu(self.read(standard)) * known

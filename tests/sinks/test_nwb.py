@@ -176,7 +176,9 @@ def make_roi_file(tmp_path):
     region = rois.create_roi_table_region("all", region=list(range(5)))
     ophys = nwb.create_processing_module("ophys", "ophys")
     ophys.add(segmentation)
-    ophys.add(Fluorescence(roi_response_series=RoiResponseSeries(name="F", data=data, rois=region, unit="a.u.", rate=20.0, starting_time=0.0)))
+    ophys.add(
+        Fluorescence(roi_response_series=RoiResponseSeries(name="F", data=data, rois=region, unit="a.u.", rate=20.0, starting_time=0.0))
+    )
     path = tmp_path / "calcium.nwb"
     with NWBHDF5IO(path, "w") as io:
         io.write(nwb)
