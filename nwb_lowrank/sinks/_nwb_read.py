@@ -12,27 +12,30 @@ from ..results import LAYOUT_VERSION, Fit, FixedPoints, Posterior, Results, Scor
 from ..sources._nwb_file import RESULTS_MODULE, frame, read
 from ..sources.nwb import read_nwb
 from ._flat import unflatten
-from ._nwb_tables import SERIES
+from ._nwb_tables import SERIES, trial_ids
 
 SAME = 1e-6  # seconds; the clock of no recording is finer
 
 
-def results_of(source, nwb, run: str, trusted) -> Results:
-    """Results of one run of an open NWBFile; `source` is what the trials are cut from again."""
+def results_of(nwb, run: str, trusted) -> Results:
+    """Results of one run of an open NWBFile, from which the trials are cut again."""
     found = nwb.processing[RESULTS_MODULE].data_interfaces
     tables = {name.removeprefix(run + "_"): table for name, table in found.items() if name.startswith(run + "_")}
     settings = _settings(tables["settings"])
     windows = tables["windows"]
-    arrays = _series(tables, windows) if f"{run}_latents" in found else {n: read(windows[n].data) for n in SERIES if n in windows.colnames}
-    table = frame(windows, exclude=SERIES)
-    trials = _trials(source, settings, tables["readout"], table, arrays.get("inputs"))
+    table = frame(windows, exclude=(*SERIES, "inputs"))
+    trials = _trials(nwb, settings, tables["readout"], table)
+    if "inputs" in windows.colnames:
+        trials = replace(trials, inputs=read(windows["inputs"].data))
+    dense = "latents" in windows.colnames
+    arrays = {name: read(windows[name].data) if dense else _padded(tables[name], table["bins"], trials.bins) for name in SERIES}
     history = frame(tables["training"]).reset_index(drop=True) if "training" in tables else pd.DataFrame()
     fit = Fit.from_state(settings["fit"], _state(tables["weights"]), history, trusted)
     rates = arrays["rates"]
     posterior = Posterior(
         latents=arrays["latents"],
         latents_sd=arrays["latents_sd"],
-        rates=(rates * trials.bin_width).astype(np.float32) if trials.is_counts else rates,
+        rates=(rates * trials.bin_width).astype(arrays["latents"].dtype) if trials.is_counts else rates,
         log_evidence=table["log_evidence"].to_numpy(),
         ess=arrays["ess"].T,
         settings=settings.get("posterior", {}),
@@ -49,63 +52,43 @@ def _settings(table) -> dict:
             f"read_results: expected layout version {LAYOUT_VERSION}; got {settings.get('layout_version')}. "
             "Read it with the version of nwb_lowrank that wrote it (settings row 'versions.nwb_lowrank')."
         )
-    _complete(settings["fit"])
     return settings
 
 
-def _complete(recipe) -> None:
-    """A class without constructor arguments left no row for them."""
-    if isinstance(recipe, dict):
-        if "class" in recipe:
-            recipe.setdefault("arguments", {})
-        for value in recipe.values():
-            _complete(value)
+def _padded(series, lengths: pd.Series, bins: int) -> np.ndarray:
+    """(B, T, …) from a concatenated series; NaN in the bins after a window's last."""
+    values, within = read(series.data), np.arange(bins) < lengths.to_numpy()[:, None]
+    array = np.full((*within.shape, *values.shape[1:]), np.nan, values.dtype)
+    array[within] = values
+    return array
 
 
-def _series(tables: dict, windows) -> dict[str, np.ndarray]:
-    """(B, T, …) arrays from the concatenated series; NaN in the bins after a window's last."""
-    bins = read(windows["bins"].data).astype(int)
-    within = np.arange(bins.max()) < bins[:, None]
-    arrays = {}
-    for name in SERIES:
-        if name in tables:
-            values = read(tables[name].data)
-            arrays[name] = np.full((*within.shape, *values.shape[1:]), np.nan, values.dtype)
-            arrays[name][within] = values
-    return arrays
-
-
-def _trials(source, settings: dict, readout, windows: pd.DataFrame, inputs):
+def _trials(nwb, settings: dict, readout, windows: pd.DataFrame):
     """The same trials, cut again from the recording in the file."""
-    stored = settings["trials"]
-    cut = dict(stored["origin"]["cut"])
-    trials = read_nwb(source, **cut)
-    order = np.argsort(trials.starts, kind="stable")
-    starts, wanted = trials.starts[order], windows["start_time"].to_numpy()
-    at = np.minimum(np.searchsorted(starts, wanted - SAME), len(starts) - 1)
-    missing = np.abs(starts[at] - wanted) > SAME
-    if missing.any():
-        raise ValueError(
-            f"read_results: expected the recording that was fitted; no trial starts at {wanted[missing][0]:.6f} s any more. "
-            "The units, trials or times of this file were changed after the fit: fit again."
-        )
-    trials = trials.select(order[at])
-    units = frame(readout)
+    stored, units = settings["trials"], frame(readout)
+    trials = read_nwb(nwb, **stored["origin"]["cut"])
+    trials = trials.select(_rows(trials, windows))
     if not np.array_equal(trials.unit_ids, units["unit_id"]):
         raise ValueError("read_results: expected the units that were fitted; the units table was changed after the fit. Fit again.")
-    bins = int(windows["bins"].max())
-    trials = replace(
-        _padded_to(trials, bins), held_out=units["held_out"].to_numpy(bool), forecast=stored["forecast"], origin=stored["origin"]
-    )
-    return trials if inputs is None else replace(trials, inputs=np.nan_to_num(inputs))
+    if trials.bins != stored["bins"] or not np.array_equal(trials.lengths, windows["bins"]):
+        raise ValueError("read_results: expected windows of as many bins as were fitted; the trials or "
+                         "observed intervals of this file were changed after the fit. Fit again.")  # fmt: skip
+    return replace(trials, held_out=units["held_out"].to_numpy(bool), forecast=stored["forecast"], origin=stored["origin"])
 
 
-def _padded_to(trials, bins: int):
-    """Fewer trials than were cut may be shorter together than all of them were."""
-    if trials.bins <= bins:
-        return trials
-    behavior = {} if trials.behavior is None else dict(behavior=trials.behavior[:, :bins], behavior_mask=trials.behavior_mask[:, :bins])
-    return replace(trials, counts=trials.counts[:, :bins], mask=trials.mask[:, :bins], inputs=trials.inputs[:, :bins], **behavior)
+def _rows(trials, windows: pd.DataFrame) -> np.ndarray:
+    """(B,) which of the trials each window is: of that row id (two may start together; chunks are all -1), and that start."""
+    have = trial_ids(trials) + 1j * trials.starts  # complex numbers sort by real, then by imaginary part
+    wanted = windows["trial"].to_numpy() + 1j * windows["start_time"].to_numpy()
+    order = np.argsort(have, kind="stable")
+    rows = order[np.minimum(np.searchsorted(have[order], wanted - 1j * SAME), len(order) - 1)]
+    missing = np.abs(have[rows] - wanted) > SAME
+    if missing.any():
+        raise ValueError(
+            f"read_results: expected the recording that was fitted; no trial starts at {wanted[missing][0].imag:.6f} s any more. "
+            "The units, trials or times of this file were changed after the fit: fit again."
+        )
+    return rows
 
 
 def _state(table) -> dict[str, np.ndarray]:

@@ -17,15 +17,21 @@ from pynwb.base import TimeSeriesReference, TimeSeriesReferenceVectorData
 from pynwb.epoch import TimeIntervals
 
 from ..results import LAYOUT_VERSION, Results
+from ..sources._nwb_file import roi_series
 from ._flat import flatten
 
 SERIES = {
     "latents": "Posterior mean of the latents z_t of the low-rank RNN given the shown neurons, one row a bin",
     "latents_sd": "Posterior standard deviation of the latents",
-    "rates": "Predicted activity of every neuron, averaged over smoothed trajectories",
+    "rates": "Predicted activity of every neuron (one column a row of the readout table), averaged over smoothed trajectories",
     "ess": "Effective sample size of the particle filter",
-    "inputs": "Known inputs u_t of the model",
 }
+TABLES = ("windows", "readout", "network", "weights", "fixed_points", "metrics", "training", "settings")
+
+
+def names_of(run: str) -> list[str]:
+    """Every name that an object of this run may have."""
+    return [f"{run}_{name}" for name in (*SERIES, *TABLES)]
 
 
 def run_objects(nwb: NWBFile, results: Results, run: str, versions: dict) -> list:
@@ -39,12 +45,14 @@ def _arrays(results: Results) -> dict[str, np.ndarray]:
     """(B, T, …) arrays of `SERIES`; rates in Hz as doubles, so that spikes per bin come back exactly."""
     posterior, trials = results.posterior, results.trials
     rates = posterior.rates.astype(float) / trials.bin_width if trials.is_counts else posterior.rates
-    arrays = dict(latents=posterior.latents, latents_sd=posterior.latents_sd, rates=rates, ess=posterior.ess.T)
-    return arrays | ({"inputs": trials.inputs} if trials.inputs.shape[-1] else {})
+    return dict(latents=posterior.latents, latents_sd=posterior.latents_sd, rates=rates, ess=posterior.ess.T)
 
 
-def _unit_of(name: str, results: Results) -> str:
-    return {"rates": "Hz" if results.trials.is_counts else "a.u.", "ess": "particles"}.get(name, "a.u.")
+def _units(nwb, results: Results) -> dict[str, str]:
+    """The unit of every series; rates are in Hz, or in the unit of the signal that was fitted."""
+    signal = results.trials.origin.get("signal")
+    rates = "Hz" if results.trials.is_counts else roi_series(nwb)[signal].unit if signal else "a.u."
+    return dict(latents="a.u.", latents_sd="a.u.", rates=rates, ess="particles")
 
 
 def concatenable(results: Results) -> bool:
@@ -52,29 +60,32 @@ def concatenable(results: Results) -> bool:
     trials = results.trials
     stops = trials.starts + trials.lengths * trials.bin_width
     rising = (trials.starts[1:] > stops[:-1] - 0.5 * trials.bin_width).all()
-    return bool(rising and trials.lengths.sum() > max(trials.neurons, results.posterior.latents.shape[-1], trials.inputs.shape[-1]))
+    return bool(rising and trials.lengths.sum() > max(trials.neurons, results.posterior.latents.shape[-1]))
 
 
 def _windows(nwb, results: Results, run: str) -> list:
-    trials, arrays = results.trials, _arrays(results)
+    trials, arrays, units = results.trials, _arrays(results), _units(nwb, results)
     lengths = trials.lengths
     columns = [
         _column("start_time", "Left edge of the first bin, seconds", trials.starts),
         _column("stop_time", "Right edge of the last recorded bin, seconds", trials.starts + lengths * trials.bin_width),
-        _column("trial", "Row id of the interval table that the window was cut from; -1 for chunks", _trial_ids(trials)),
+        _column("trial", "Row id of the interval table that the window was cut from; -1 for chunks", trial_ids(trials)),
         _column("split", "train or test", [str(name) for name in results.split]),
         _column("log_evidence", "Estimate of log p(shown data), nats", results.posterior.log_evidence),
         _column("bins", "Bins up to the last recorded one", lengths.astype(np.int64)),
     ]
+    if trials.inputs.shape[-1]:
+        # Also in the padding, where a smoother that starts there feels them.
+        columns.append(_column("inputs", "Known inputs u_t of the model (window, bin, input)", trials.inputs))
     series = []
     if concatenable(results):
-        series = _concatenated(results, run, arrays)
+        series = _concatenated(results, run, arrays, units)
         stops = np.cumsum(lengths)
         spans = [TimeSeriesReference(int(stop - length), int(length), series[0]) for stop, length in zip(stops, lengths)]
         refers = TimeSeriesReferenceVectorData(name="timeseries", description=f"Samples of the window in {run}_latents", data=spans)
         columns += [refers, VectorIndex(name="timeseries_index", target=refers, data=list(range(1, len(spans) + 1)))]
     else:
-        columns += [_column(name, f"{SERIES[name]} (window, bin, …), {_unit_of(name, results)}", array) for name, array in arrays.items()]
+        columns += [_column(name, f"{SERIES[name]} (window, bin, …), {units[name]}", array) for name, array in arrays.items()]
     names = [column.name for column in columns if not column.name.endswith("_index")]
     table = TimeIntervals(
         name=f"{run}_windows", description="Windows that were fitted (train) or kept out (test)", columns=columns, colnames=names
@@ -82,7 +93,7 @@ def _windows(nwb, results: Results, run: str) -> list:
     return [*series, table]
 
 
-def _concatenated(results: Results, run: str, arrays: dict) -> list[TimeSeries]:
+def _concatenated(results: Results, run: str, arrays: dict, units: dict) -> list[TimeSeries]:
     trials = results.trials
     within = np.arange(trials.bins) < trials.lengths[:, None]
     times, series = trials.times[within], []
@@ -91,16 +102,17 @@ def _concatenated(results: Results, run: str, arrays: dict) -> list[TimeSeries]:
         clock = dict(starting_time=times[0], rate=1 / trials.bin_width) if regular else dict(timestamps=series[0] if series else times)
         series.append(
             TimeSeries(
-                name=f"{run}_{name}", description=SERIES[name], unit=_unit_of(name, results), continuity="continuous",
+                name=f"{run}_{name}", description=SERIES[name], unit=units[name], continuity="continuous",
                 data=H5DataIO(array[within], compression="gzip", shuffle=True), **clock,
             )
         )  # fmt: skip
     return series
 
 
-def _trial_ids(trials) -> np.ndarray:
-    ids = trials.table.get("trial_id")
-    return np.full(len(trials), -1) if ids is None else ids.to_numpy(np.int64)
+def trial_ids(trials) -> np.ndarray:
+    """(B,) row ids in the interval table that the trials were cut from; -1 for chunks."""
+    chunks = trials.origin["cut"]["table"] == "none"
+    return np.full(len(trials), -1) if chunks else trials.table["trial_id"].to_numpy(np.int64)
 
 
 def _readout(nwb, results: Results, run: str) -> list:
@@ -192,7 +204,7 @@ def _settings(results: Results, run: str, versions: dict) -> DynamicTable:
     covariances = {name: getattr(fit.model, name).chol().detach().cpu().numpy() for name in ("noise", "initial_noise")}
     nested = dict(
         layout_version=LAYOUT_VERSION, versions=versions, fit=fit.recipe(), posterior=results.posterior.settings,
-        trials=dict(bin_width=trials.bin_width, forecast=trials.forecast, origin=trials.origin),
+        trials=dict(bin_width=trials.bin_width, bins=trials.bins, forecast=trials.forecast, origin=trials.origin),
         fixed_points=None if found is None else dict(count=len(found.points), complete=bool(found.complete), certificate=found.certificate),
         fitted=dict(decay=float(fit.model.decay), initial_mean=state["model.initial_mean"],
                     noise_covariance=covariances["noise"] @ covariances["noise"].T,

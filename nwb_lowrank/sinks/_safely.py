@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from pynwb import NWBHDF5IO
+
 MARGIN = 2_000_000  # bytes; HDF5's own book-keeping
 
 
@@ -25,11 +27,14 @@ def replacing(path: Path, who: str, *, needed: int = 0) -> Iterator[Path]:
         The folder cannot be made or written to, or the disk is (about to be) full.
     """
     check_place(path, who, needed=needed)
+    path = Path(os.path.realpath(path))  # a link stays a link, to the new file
     beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     made = _missing_parents(path.parent)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield beside
+        if path.exists():
+            shutil.copymode(path, beside)  # a private file stays private
         _sync(beside)
         os.replace(beside, path)
         _sync(path.parent)
@@ -45,11 +50,27 @@ def replacing(path: Path, who: str, *, needed: int = 0) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def new_nwb(path: Path) -> Iterator[NWBHDF5IO]:
+    """An NWBHDF5IO that writes a new file, and survives a disk that fills up meanwhile.
+
+    HDF5 can neither flush nor close a file without space, and the process crashes when the handle is collected at
+    last. So after an error the file's own space is given back first; what is then flushed into it is of no use to anyone.
+    """
+    with NWBHDF5IO(path, "w") as io:
+        try:
+            yield io
+            io._file.flush()
+        except BaseException:
+            os.truncate(path, 0)
+            raise
+
+
 def check_place(path: Path, who: str, *, needed: int = 0) -> None:
     """Raise OSError unless `path` can be written with `needed` bytes; leaves nothing behind."""
     if path.is_dir():
         raise OSError(f"{who}: expected the name of a file to write; '{path}' is a folder. Name a file inside it.")
-    folder = path.parent
+    folder = Path(os.path.realpath(path)).parent
     while not folder.exists() and folder.parent != folder:
         folder = folder.parent
     try:

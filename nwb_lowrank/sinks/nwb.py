@@ -3,7 +3,7 @@
 The layout (version 1): processing module `lowrank_rnn`, every object named after its run.
 
     <run>_latents, _latents_sd, _rates, _ess   TimeSeries (bins of all windows, …), bin centres shared by link
-    <run>_windows        TimeIntervals: what was fitted, split, log-evidence, spans of the series
+    <run>_windows        TimeIntervals: what was fitted, split, log-evidence, spans of the series, inputs
     <run>_readout        one row a neuron;       <run>_network    one row a hidden unit
     <run>_weights        every tensor, exactly;  <run>_settings   dotted keys: versions, recipe, seeds, origin of the data
     <run>_fixed_points, _metrics, _training
@@ -25,8 +25,8 @@ from ..recipe import TRUSTED
 from ..results import Results
 from ..sources._nwb_file import RESULTS_MODULE, open_nwb, result_runs
 from ._nwb_read import results_of
-from ._nwb_tables import run_objects
-from ._safely import check_place, replacing
+from ._nwb_tables import names_of, run_objects
+from ._safely import check_place, new_nwb, replacing
 
 PACKAGES = ("nwb_lowrank", "torch", "numpy", "pynwb", "hdmf", "scikit-learn", "scipy")
 RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*(_[A-Za-z0-9-]+)*")
@@ -43,7 +43,8 @@ def write_nwb(source, results: Results, *, output=None, in_place: bool = False, 
     source : str, path or open NWBFile that was read from disk
         The recording that `results.trials` were cut from.
     results : Results
-        Draws of the posterior are not written; `infer` makes the same ones again.
+        Draws of the posterior are not written; `infer` makes the same ones again. Neither are counts and behaviour:
+        `read_results` cuts them again from the recording.
     output : str, path or None
         None: `<source>_lowrank.nwb` beside the source (a DANDI name gets `_desc-lowrank`). If it exists and derives
         from the same recording, the run is added to it.
@@ -62,7 +63,7 @@ def write_nwb(source, results: Results, *, output=None, in_place: bool = False, 
     Raises
     ------
     ValueError
-        Trials that were not cut from an NWB file, a run or a file that exists already, or an invalid file.
+        Trials that `read_nwb` did not cut from this recording, a run or a file that exists already, or an invalid file.
     OSError
         The file cannot be written there, or the disk is full. Nothing was changed.
     """
@@ -71,8 +72,7 @@ def write_nwb(source, results: Results, *, output=None, in_place: bool = False, 
             "write_nwb: expected results of trials read with read_nwb; these trials come from arrays. "
             "Make a recording of them first: write_recording(path, spike_times=...), then read_nwb(path)."
         )
-    target = check_output(source, output, in_place=in_place, run=run, overwrite=overwrite)
-    base = _base(_path_of(source), target, overwrite)
+    target, base = _place(source, output, in_place, run, overwrite)
     needed = base.stat().st_size + 16 * results.posterior.rates.size
     with replacing(target, "write_nwb", needed=needed) as beside:
         _export(base, beside, results, run)
@@ -104,7 +104,7 @@ def read_results(path, run: str | None = None, *, trusted: tuple[str, ...] = TRU
         A recording that was changed after the fit, or another layout version.
     """
     with open_nwb(path, "read_results") as (nwb, _):
-        return results_of(path, nwb, _chosen(result_runs(nwb), run, path), trusted)
+        return results_of(nwb, _chosen(result_runs(nwb), run, path), trusted)
 
 
 def list_runs(path) -> list[str]:
@@ -118,17 +118,26 @@ def check_output(source, output=None, *, in_place: bool = False, run: str = "fit
 
     Parameters and errors as in `write_nwb`.
     """
+    return _place(source, output, in_place, run, overwrite)[0]
+
+
+def _place(source, output, in_place: bool, run: str, overwrite: bool) -> tuple[Path, Path]:
+    """The file to write, and the file that the run is added to."""
     if not RUN.fullmatch(run):
         raise ValueError(f"write_nwb: run must be letters, digits, '-' and single '_'; got {run!r}. Rename it.")
+    if in_place and output is not None:
+        raise ValueError(f"write_nwb: in_place=True writes into the source; got output='{output}' as well. Pass one of them.")
     source = _path_of(source)
     target = source if in_place else default_output(source) if output is None else Path(output)
-    if target.exists() and not in_place:
-        if target.is_file() and os.path.samefile(target, source):
-            raise ValueError(f"write_nwb: the output '{target}' is the source itself. Pass another output=, or in_place=True.")
+    if target.is_file() and not in_place and os.path.samefile(target, source):
+        raise ValueError(f"write_nwb: the output '{target}' is the source itself. Pass another output=, or in_place=True.")
     check_place(target, "write_nwb", needed=source.stat().st_size)
-    if target.exists():
-        _check_existing(source, target, run, overwrite, in_place)
-    return target
+    base = _base(source, target)
+    if base != target and target.exists() and not overwrite:
+        raise ValueError(f"write_nwb: '{target}' exists and does not hold a fit of '{source}'. Pass another output=, or overwrite=True.")
+    if run in _session(base)[1] and not overwrite:
+        raise ValueError(f"write_nwb: '{base}' already has a run '{run}'. Pass another run= name, or overwrite=True.")
+    return target, base
 
 
 def default_output(source: Path) -> Path:
@@ -151,29 +160,22 @@ def _path_of(source) -> Path:
     return Path(source)
 
 
-def _check_existing(source: Path, target: Path, run: str, overwrite: bool, in_place: bool) -> None:
-    if overwrite:
-        return
-    if not in_place and not _derives(source, target):
-        raise ValueError(f"write_nwb: '{target}' exists and does not hold a fit of '{source}'. Pass another output=, or overwrite=True.")
-    if run in list_runs(target):
-        raise ValueError(f"write_nwb: '{target}' already has a run '{run}'. Pass another run= name, or overwrite=True.")
+def _session(path: Path) -> tuple[str, list[str]]:
+    """Identifier of the recording, and the runs in the file."""
+    with open_nwb(path, "write_nwb") as (nwb, _):
+        return nwb.identifier, result_runs(nwb)
 
 
-def _derives(source: Path, target: Path) -> bool:
-    """True when target is the same session with runs of ours in it."""
-    try:
-        with open_nwb(target, "write_nwb") as (nwb, _):
-            identifier, runs = nwb.identifier, result_runs(nwb)
-        with open_nwb(source, "write_nwb") as (nwb, _):
-            return bool(runs) and nwb.identifier == identifier
-    except ValueError:
-        return False
-
-
-def _base(source: Path, target: Path, overwrite: bool) -> Path:
+def _base(source: Path, target: Path) -> Path:
     """The file to add the run to: the output when it already holds runs of the same recording, else the source."""
-    return target if target.exists() and _derives(source, target) else source
+    recording, _ = _session(source)
+    if target == source or not target.exists():
+        return source
+    try:
+        identifier, runs = _session(target)
+    except ValueError:  # not NWB, or damaged
+        return source
+    return target if runs and identifier == recording else source
 
 
 def _export(base: Path, beside: Path, results: Results, run: str) -> None:
@@ -182,21 +184,24 @@ def _export(base: Path, beside: Path, results: Results, run: str) -> None:
         warnings.simplefilter("ignore")  # remarks about the source file, which is copied as it is
         with NWBHDF5IO(base, "r", load_namespaces=True) as reader:
             nwb = reader.read()
+            _check_recording(nwb, base, results)
             module = nwb.processing.get(RESULTS_MODULE)
             if module is None:
                 module = nwb.create_processing_module(RESULTS_MODULE, "Stochastic low-rank RNNs fitted to this recording")
-            for name in [name for name in module.data_interfaces if name.startswith(run + "_") and _run_of(name, nwb) == run]:
+            for name in set(names_of(run)) & set(module.data_interfaces):
                 module.data_interfaces.pop(name)
             for made in run_objects(nwb, results, run, versions):
                 module.add(made)
             _add_provenance(nwb, versions)
-            with NWBHDF5IO(beside, "w") as writer:
+            with new_nwb(beside) as writer:
                 writer.export(src_io=reader, nwbfile=nwb)
 
 
-def _run_of(name: str, nwb: NWBFile) -> str:
-    """The run that an object belongs to: the longest run name that it begins with."""
-    return max((run for run in result_runs(nwb) if name.startswith(run + "_")), key=len, default="")
+def _check_recording(nwb: NWBFile, path: Path, results: Results) -> None:
+    fitted = results.trials.origin["identifier"]
+    if nwb.identifier != fitted:
+        raise ValueError(f"write_nwb: the trials were cut from the recording '{fitted}'; '{path}' holds '{nwb.identifier}'. "
+                         "Pass the file that read_nwb read.")  # fmt: skip
 
 
 def _add_provenance(nwb: NWBFile, versions: dict) -> None:
@@ -216,13 +221,15 @@ def _verify(beside: Path, base: Path, results: Results, run: str) -> None:
             errors = [error for error in errors if error not in known]
     if errors:
         raise ValueError(f"write_nwb: the new file would not be valid NWB ({errors[0]}); nothing was written. Please report this.")
-    again = read_results(beside, run, trusted=("",))
-    pairs = [(again.posterior.latents, results.posterior.latents), (again.posterior.rates, results.posterior.rates),
-             *((again.fit.state()[name], value) for name, value in results.fit.state().items())]  # fmt: skip
-    recorded = np.arange(results.trials.bins) < results.trials.lengths[:, None]
-    for new, old in pairs[:2]:
-        new[~recorded] = old[~recorded]
-    if not all(np.array_equal(new, old, equal_nan=True) for new, old in pairs):
+    again, trials, state = read_results(beside, run, trusted=("",)), results.trials, results.fit.state()
+    if not (np.array_equal(again.trials.counts, trials.counts) and np.array_equal(again.trials.mask, trials.mask)):
+        raise ValueError("write_nwb: expected trials as read_nwb cut them; their counts or mask were changed since, and the file could "
+                         "not give them again. Choose with read_nwb(...), select, hide and forecast_last only.")  # fmt: skip
+    recorded = np.arange(trials.bins) < trials.lengths[:, None]
+    pairs = [(getattr(again.posterior, name)[recorded], getattr(results.posterior, name)[recorded]) for name in ("latents", "rates")]
+    pairs += [(value, state[name]) for name, value in again.fit.state().items()]
+    # Exact for float32; doubles pass through Hz, one rounding each way.
+    if not all(np.allclose(new, old, rtol=1e-15, atol=0, equal_nan=True) for new, old in pairs):
         raise ValueError("write_nwb: reading the new file back gave other values; nothing was written. Please report this.")
 
 

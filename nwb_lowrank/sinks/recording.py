@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import uuid
+import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pynwb import NWBHDF5IO, NWBFile, TimeSeries
+from pynwb import NWBFile, TimeSeries
 from pynwb.file import Subject
 
-from ._safely import replacing
+from ._safely import new_nwb, replacing
 
 START = datetime(2020, 1, 1, tzinfo=timezone.utc)
 SUBJECT = dict(subject_id="simulated", species="Macaca mulatta", sex="U", age="P1Y", description="simulated, not an animal")
@@ -44,7 +44,7 @@ def write_recording(
     trials : DataFrame or None
         `start_time` and `stop_time` (s), and any other column of one value a trial.
     behavior : mapping of name to (timestamps (S,), values (S,) or (S, C), unit)
-        Seconds, rising.
+        Seconds, rising. Evenly spaced ones are stored as a rate.
     obs_intervals : array (I, 2) or None
         When all units were observed, seconds.
     location : str or N strings
@@ -52,7 +52,7 @@ def write_recording(
     subject : mapping or None
         Of pynwb's Subject: subject_id, species, sex, age, description.
     description, identifier, session_start_time
-        Of the session; the identifier is random by default.
+        Of the session; by default the identifier is a digest of spikes and trials: the same recording is called the same.
     resolution : float or None
         Of the spike times, seconds.
 
@@ -63,7 +63,7 @@ def write_recording(
     Raises
     ------
     ValueError
-        Times that do not rise, or trials without start and stop.
+        No unit, times that do not rise, or trials without start and stop.
     OSError
         The file cannot be written there.
 
@@ -73,10 +73,10 @@ def write_recording(
     >>> path = write_recording(tempfile.mkdtemp() + "/two.nwb", spike_times=[np.array([0.1, 0.3]), np.array([0.2])])
     """
     spike_times = [np.asarray(times, float) for times in spike_times]
-    _check(spike_times, trials, behavior or {})
+    _check(spike_times, trials, behavior or {}, obs_intervals, location)
     nwb = NWBFile(
         session_description=description,
-        identifier=identifier or str(uuid.uuid4()),
+        identifier=identifier or _digest(spike_times, trials),
         session_start_time=session_start_time,
         subject=Subject(**(SUBJECT if subject is None else subject)),
     )
@@ -86,25 +86,46 @@ def write_recording(
     if behavior:
         module = nwb.create_processing_module("behavior", "Behaviour")
         for name, (timestamps, values, unit) in behavior.items():
-            module.add(
-                TimeSeries(name=name, data=np.asarray(values), timestamps=np.asarray(timestamps, float), unit=unit, description=name)
-            )
+            clock = _clock(np.asarray(timestamps, float))
+            module.add(TimeSeries(name=name, data=np.asarray(values), unit=unit, description=name.replace("_", " "), **clock))
     path = Path(path)
     with replacing(path, "write_recording", needed=8 * sum(map(len, spike_times))) as beside:
-        with NWBHDF5IO(beside, "w") as io:
+        with new_nwb(beside) as io:
             io.write(nwb)
     return path
 
 
-def _check(spike_times, trials, behavior) -> None:
+def _digest(spike_times, trials) -> str:
+    digest = hashlib.sha256(b"" if trials is None else trials.to_csv(index=False).encode())
+    for times in spike_times:
+        digest.update(len(times).to_bytes(8, "little") + times.tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _clock(times: np.ndarray) -> dict:
+    """Starting time and rate of evenly spaced samples (a rule of the inspector), else the timestamps."""
+    steps = np.diff(times)
+    even = len(steps) > 1 and np.ptp(steps) < 1e-6 * steps.mean()
+    return dict(starting_time=times[0], rate=1 / steps.mean()) if even else dict(timestamps=times)
+
+
+def _check(spike_times, trials, behavior, obs_intervals, location) -> None:
+    if not spike_times:
+        raise ValueError("write_recording: expected the spike times of at least one unit; got none. Pass a list of arrays.")
+    if not isinstance(location, str) and len(location) != len(spike_times):
+        raise ValueError(f"write_recording: location must be one name, or one a unit ({len(spike_times)}); got {len(location)}.")
+    if obs_intervals is not None and not (np.diff(np.asarray(obs_intervals, float).reshape(-1, 2)) > 0).all():
+        raise ValueError("write_recording: obs_intervals must be rows of (start, stop) seconds with start < stop. Check their order.")
     for neuron, times in enumerate(spike_times):
         if times.ndim != 1 or not np.isfinite(times).all() or (np.diff(times) < 0).any():
             raise ValueError(f"write_recording: spike times must be finite and rising; those of unit {neuron} are not. Sort them.")
     missing = [name for name in ("start_time", "stop_time") if trials is not None and name not in trials]
     if missing:
         raise ValueError(f"write_recording: trials need the columns start_time and stop_time in seconds; {missing[0]} is missing. Add it.")
+    if trials is not None and (trials["stop_time"] < trials["start_time"]).any():
+        raise ValueError("write_recording: every trial must stop after it starts; some do not. Check stop_time.")
     for name, (timestamps, values, _) in behavior.items():
-        if len(timestamps) != len(values) or (np.diff(timestamps) <= 0).any():
+        if len(timestamps) != len(values) or not (np.diff(timestamps) > 0).all():
             raise ValueError(f"write_recording: behaviour '{name}' needs one rising timestamp a sample. Sort it, or drop repeated times.")
 
 

@@ -1,278 +1,225 @@
-"""Results in NWB: everything comes back, nothing is damaged, the file is valid."""
+"""write_nwb and read_results: what goes in comes out, in a file that other tools understand."""
 
 import dataclasses
-import hashlib
-import os
-import subprocess
+import shutil
+from datetime import datetime, timezone
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pynwb
 import pytest
-from pynwb import NWBHDF5IO
+import torch
+from pynwb import NWBHDF5IO, NWBFile
+from pynwb.ophys import DfOverF, ImageSegmentation, OpticalChannel, RoiResponseSeries
 
-import nwb_lowrank as nl
-from nwb_lowrank.sinks import nwb as sink
-from nwb_lowrank.sinks.nwb import check_output, default_output
+from nwb_lowrank.infer import infer
+from nwb_lowrank.metrics import evaluate
+from nwb_lowrank.results import FixedPoints, Results
+from nwb_lowrank.sinks._flat import flatten, unflatten
+from nwb_lowrank.sinks.nwb import list_runs, read_results, write_nwb
+from nwb_lowrank.sinks.recording import write_recording
+from nwb_lowrank.sources.nwb import read_nwb
 
-from .conftest import assert_same, results_of
-
-
-def digest(path):
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def test_everything_comes_back_and_the_source_stays(recording, results):
-    before = digest(recording)
-    path = nl.write_nwb(recording, results)
-    assert path == recording.with_name("session_lowrank.nwb") and digest(recording) == before
-    assert_same(nl.read_results(path), results)
-    assert sorted(p.name for p in recording.parent.iterdir()) == ["session.nwb", "session_lowrank.nwb"]
+from .conftest import CUTS, TRIALS, assert_same, complete, new_findings, record, untrained
 
 
-def test_the_file_alone_reproduces_infer(recording, results):
-    again = nl.read_results(nl.write_nwb(recording, results))
-    recording.unlink()
-    posterior = nl.infer(again.fit, again.trials, **again.posterior.settings, device="cpu")
-    for name in ("latents", "latents_sd", "rates", "log_evidence"):
-        assert np.array_equal(getattr(posterior, name), getattr(results.posterior, name)), name
+def test_a_fit_comes_back(results, written):
+    assert_same(read_results(written), results)
 
 
-def test_the_file_is_valid_and_shows_its_contents_without_this_package(recording, results):
-    path = nl.write_nwb(recording, results)
-    assert pynwb.validate(path=str(path)) == []
-    with NWBHDF5IO(path, "r") as io:
-        nwb = io.read()
-        module = nwb.processing["lowrank_rnn"]
-        rates, windows = module["fit0_rates"], module["fit0_windows"]
-        assert rates.unit == "Hz" and rates.timestamps is not None
-        assert np.allclose(rates.data[:15], results.posterior.rates[0] / 0.02)
-        assert np.allclose(rates.timestamps[:15], results.trials.times[0])
-        assert windows["timeseries"][1].idx_start == 15 and windows["timeseries"][1].count == 15
-        assert list(module["fit0_readout"]["unit"].data[:]) == list(range(12))
-        software = [list(row) for row in nwb.was_generated_by[:]]
-        assert ["nwb_lowrank", nl.__version__] in software
+@pytest.mark.parametrize("cut", CUTS)
+def test_every_way_to_cut_comes_back(source, tmp_path, cut):
+    trials = read_nwb(source, bin_width=0.03, behavior="hand", **CUTS[cut]).hide([0])
+    results = complete(untrained(trials), trials)
+    again = read_results(write_nwb(source, results, output=tmp_path / "out.nwb"))
+    assert_same(again, results)
+    assert evaluate(again.posterior, again.trials, again.split) == results.scores
 
 
-def test_the_inspector_finds_nothing_new(recording, results):
-    inspector = pytest.importorskip("nwbinspector")
-
-    def serious(path):
-        found = inspector.inspect_nwbfile(nwbfile_path=str(path))
-        return {(m.check_function_name, m.object_name) for m in found if m.importance.name != "BEST_PRACTICE_SUGGESTION"}
-
-    assert serious(nl.write_nwb(recording, results)) == serious(recording) == set()
-
-
-def test_runs_are_added_refused_and_replaced_by_choice(recording, results):
-    path = nl.write_nwb(recording, results)
-    with pytest.raises(ValueError, match="already has a run 'fit0'.*overwrite=True"):
-        nl.write_nwb(recording, results)
-    other = dataclasses.replace(results, scores=())
-    assert nl.write_nwb(recording, other, run="fit0_b") == path
-    assert nl.list_runs(path) == ["fit0", "fit0_b"]
-    with pytest.raises(KeyError, match="holds the runs fit0, fit0_b. Pass run="):
-        nl.read_results(path)
-    with pytest.raises(KeyError, match="no run 'x'"):
-        nl.read_results(path, "x")
-    size = path.stat().st_size
-    nl.write_nwb(recording, other, overwrite=True)
-    assert nl.list_runs(path) == ["fit0", "fit0_b"] and path.stat().st_size <= size  # nothing leaks
-    assert nl.read_results(path, "fit0").scores == ()
-    assert_same(nl.read_results(path, "fit0_b"), other)
-    assert pynwb.validate(path=str(path)) == []
+def test_padding_is_not_written_and_the_dense_layout_only_where_needed(source, tmp_path):
+    for cut, series in (("padded", True), ("overlapping", False)):
+        trials = read_nwb(source, bin_width=0.03, **CUTS[cut])
+        path = write_nwb(source, complete(untrained(trials), trials), output=tmp_path / f"{cut}.nwb")
+        with NWBHDF5IO(path, "r") as io:
+            module = io.read().processing["lowrank_rnn"]
+            assert ("fit0_latents" in module.data_interfaces) == series
+            assert ("latents" in module["fit0_windows"].colnames) != series
+            if series:
+                assert len(module["fit0_latents"].data) == trials.lengths.sum() < len(trials) * trials.bins
 
 
-def test_an_output_that_is_something_else_is_refused(recording, results, tmp_path):
-    other = tmp_path / "notes.nwb"
-    other.write_text("not NWB")
-    with pytest.raises(ValueError, match="exists and does not hold a fit of"):
-        nl.write_nwb(recording, results, output=other)
-    assert other.read_text() == "not NWB"
-    with pytest.raises(ValueError, match="is the source itself"):
-        nl.write_nwb(recording, results, output=recording)
-    assert_same(nl.read_results(nl.write_nwb(recording, results, output=other, overwrite=True)), results)
+@pytest.mark.parametrize("rows", [[5, 1, 3], [2, 5, 8], [4, 4, 7]], ids=["unsorted", "all short", "one twice"])
+def test_some_of_the_trials_come_back_in_their_order(source, tmp_path, rows):
+    """The short ones alone keep the common length that forecast bins are counted from."""
+    trials = read_nwb(source, bin_width=0.02).select(rows).forecast_last(1)
+    fitted = untrained(trials)
+    results = Results(fitted, trials, infer(fitted, trials, particles=3, draws=2, device="cpu"), ["train", "test", "test"])
+    assert_same(read_results(write_nwb(source, results, output=tmp_path / "out.nwb")), results)
 
 
-def test_in_place(recording, results):
-    assert nl.write_nwb(recording, results, in_place=True) == recording
-    assert_same(nl.read_results(recording), results)
-    assert os.listdir(recording.parent) == ["session.nwb"]
-
-
-def test_an_open_file_can_be_the_source_and_be_read(recording, results):
-    with NWBHDF5IO(recording, "r") as io:
-        path = nl.write_nwb(io.read(), results)
-    with NWBHDF5IO(path, "r") as io:
-        assert_same(nl.read_results(io.read()), results)
-
-
-@pytest.mark.parametrize("step", ["run_objects", "_verify", "read_results"])
-def test_an_error_on_the_way_changes_nothing(step, recording, results, monkeypatch):
-    path = nl.write_nwb(recording, results)
-    before, listing = digest(path), sorted(os.listdir(path.parent))
-
-    def fail(*arguments, **options):
-        raise RuntimeError("power cut")
-
-    monkeypatch.setattr(sink, step, fail)
-    with pytest.raises(RuntimeError, match="power cut"):
-        nl.write_nwb(recording, results, overwrite=True)
-    assert digest(path) == before and sorted(os.listdir(path.parent)) == listing
-
-
-def test_a_file_that_would_read_back_differently_is_not_written(recording, results, monkeypatch):
-    broken = dataclasses.replace(results, posterior=dataclasses.replace(results.posterior, rates=results.posterior.rates + 1))
-    monkeypatch.setattr(sink, "read_results", lambda *a, **k: results)
-    with pytest.raises(ValueError, match="other values; nothing was written"):
-        nl.write_nwb(recording, broken)
-    assert os.listdir(recording.parent) == ["session.nwb"]
-
-
-def test_an_invalid_file_is_not_written(recording, results, monkeypatch):
-    errors = {str(recording): []}
-    monkeypatch.setattr(sink.pynwb, "validate", lambda path: errors.get(path, ["missing attribute"]))
-    with pytest.raises(ValueError, match="not be valid NWB.*nothing was written"):
-        nl.write_nwb(recording, results)
-    assert os.listdir(recording.parent) == ["session.nwb"]
-
-
-def test_overlapping_and_unsorted_windows_become_dense_columns(recording):
-    trials = nl.read_nwb(recording, bin_width=0.02, align="start_time", window=(-0.5, 0.3))
-    results = results_of(trials.select([3, 1, 2, 0, 8, 5, 9, 4]))
-    path = nl.write_nwb(recording, results)
-    assert_same(nl.read_results(path), results)
-    with NWBHDF5IO(path, "r") as io:
-        module = io.read().processing["lowrank_rnn"]
-        assert "fit0_latents" not in module.data_interfaces and module["fit0_windows"]["rates"].data.shape == results.posterior.rates.shape
-    assert pynwb.validate(path=str(path)) == []
-
-
-def test_padded_trials_and_gaussian_signals(make_roi_file):
-    trials = nl.read_nwb(make_roi_file, chunk=1.3)
-    assert len(set(trials.lengths)) == 2  # the last chunk is shorter
-    results = results_of(trials, observation=nl.GaussianSignal())
-    path = nl.write_nwb(make_roi_file, results)
-    assert_same(nl.read_results(path), results)
-    with NWBHDF5IO(path, "r") as io:  # one regular clock: a rate instead of timestamps
-        assert io.read().processing["lowrank_rnn"]["fit0_latents"].rate == pytest.approx(20.0)
-
-
-@pytest.fixture
-def make_roi_file(tmp_path):
-    from pynwb.ophys import Fluorescence, ImageSegmentation, OpticalChannel, RoiResponseSeries
-
-    nwb = pynwb.NWBFile("calcium", "roi-1", _start())
-    channel = OpticalChannel(name="green", description="green", emission_lambda=510.0)
-    plane = nwb.create_imaging_plane(
-        name="plane", optical_channel=channel, description="plane", device=nwb.create_device("scope"), excitation_lambda=488.0,
-        indicator="GCaMP6", location="HVC",
-    )  # fmt: skip
-    segmentation = ImageSegmentation()
-    rois = segmentation.create_plane_segmentation("cells", plane, name="cells")
-    for _ in range(5):
-        rois.add_roi(pixel_mask=[(0, 0, 1.0)])
-    random = np.random.default_rng(0)
-    data = np.cumsum(random.normal(0, 0.2, (200, 2)), 0) @ random.normal(0, 1, (2, 5)) + random.normal(0, 0.3, (200, 5))
-    region = rois.create_roi_table_region("all", region=list(range(5)))
-    ophys = nwb.create_processing_module("ophys", "ophys")
-    ophys.add(segmentation)
-    ophys.add(
-        Fluorescence(roi_response_series=RoiResponseSeries(name="F", data=data, rois=region, unit="a.u.", rate=20.0, starting_time=0.0))
+def test_windows_that_start_together_are_told_apart(tmp_path):
+    source = write_recording(
+        tmp_path / "nested.nwb",
+        spike_times=[np.arange(0.01, 5, 0.05), np.arange(0.02, 5, 0.03)],
+        trials=pd.DataFrame(dict(start_time=[1.0, 1.0, 3.0], stop_time=[1.5, 2.0, 3.5], label=["short", "long", "late"])),
     )
-    path = tmp_path / "calcium.nwb"
+    trials = read_nwb(source, bin_width=0.1)
+    results = complete(untrained(trials), trials)
+    assert_same(read_results(write_nwb(source, results)), results)
+
+
+def test_fewer_bins_than_neurons_come_back(tmp_path):
+    """As one series they would look transposed, which the inspector calls critical."""
+    source = record(tmp_path / "wide.nwb", neurons=40, count=3)
+    trials = read_nwb(source, bin_width=0.05, **CUTS["aligned"])
+    assert len(trials) * trials.bins < trials.neurons
+    results = complete(untrained(trials), trials)
+    path = write_nwb(source, results)
+    assert_same(read_results(path), results)
+    assert new_findings(path, source) == set()
+
+
+def test_calcium_inputs_and_double_precision_come_back(source, tmp_path):
+    calcium = tmp_path / "calcium.nwb"
+    write_calcium(calcium)
+    trials = read_nwb(calcium, chunk=1.0)
+    results = complete(untrained(trials), trials)
+    path = write_nwb(calcium, results)
+    assert_same(read_results(path), results)
+    assert new_findings(path, calcium) == set()
+
+    trials = read_nwb(source, bin_width=0.02)  # padded: inputs go on in the padding, where they move the smoother's draws
+    inputs = np.random.default_rng(0).normal(size=(*trials.counts.shape[:2], 3)).astype(np.float32)
+    trials = dataclasses.replace(trials, inputs=inputs)
+    results = complete(untrained(trials, inputs=3), trials)
+    again = read_results(write_nwb(source, results, output=tmp_path / "inputs.nwb"))
+    assert_same(again, results)
+    assert_infers_the_same(again)
+
+    results = complete(untrained(trials, inputs=3, double=True), trials)
+    again = read_results(write_nwb(source, results, output=tmp_path / "double.nwb"))
+    assert again.fit.model.m.dtype == torch.float64
+    assert_same(again, results)
+
+
+def write_calcium(path):
+    """130 frames of three ROIs at 20 Hz."""
+    nwb = NWBFile("calcium", "calcium-1", datetime(2020, 1, 1, tzinfo=timezone.utc))
+    plane = nwb.create_imaging_plane(
+        name="plane", optical_channel=OpticalChannel(name="c", description="c", emission_lambda=500.0), description="p",
+        device=nwb.create_device("scope"), excitation_lambda=400.0, indicator="i", location="HVC", imaging_rate=20.0,
+    )  # fmt: skip
+    module = nwb.create_processing_module("ophys", "ophys")
+    module.add(segmentations := ImageSegmentation())
+    rois = segmentations.create_plane_segmentation(name="PlaneSegmentation", description="s", imaging_plane=plane)
+    for row in range(3):
+        rois.add_roi(pixel_mask=[(row, 1, 1.0)])
+    values = np.random.default_rng(0).normal(size=(130, 3))
+    region = rois.create_roi_table_region(description="rois", region=[0, 1, 2])
+    module.add(DfOverF(RoiResponseSeries(name="RoiResponseSeries", data=values, rois=region, unit="n.a.", rate=20.0)))
     with NWBHDF5IO(path, "w") as io:
         io.write(nwb)
-    return path
 
 
-def _start():
-    from nwb_lowrank.sinks.recording import START
-
-    return START
-
-
-def test_a_changed_recording_is_noticed(recording, results, session, tmp_path):
-    path = nl.write_nwb(recording, results)
-    with NWBHDF5IO(path, "r+") as io:
-        io.read().trials["start_time"].data[:] += 0.37
-    with pytest.raises(ValueError, match="no trial starts at .* any more.*fit again"):
-        nl.read_results(path)
+def test_results_without_fixed_points_scores_or_history_come_back(source, tmp_path):
+    trials = read_nwb(source, bin_width=0.05, **CUTS["aligned"])
+    fitted = dataclasses.replace(untrained(trials), history=pd.DataFrame())
+    posterior = infer(fitted, trials, particles=3, draws=2, device="cpu")
+    none = np.zeros((0, 2))
+    empty = FixedPoints(none, none[:, 0], np.zeros((0, 2, 2)), none.astype(complex), none[:, 0].astype(bool), True, {"reason": "x"})
+    for number, points in enumerate((None, empty)):
+        results = Results(fitted, trials, posterior, np.full(len(trials), "train"), points)
+        assert_same(read_results(write_nwb(source, results, output=tmp_path / f"{number}.nwb")), results)
 
 
-def test_classes_outside_the_package_are_not_imported(recording, results):
-    path = nl.write_nwb(recording, results)
-    with NWBHDF5IO(path, "r+") as io:
-        table = io.read().processing["lowrank_rnn"]["fit0_settings"]
-        row = list(table["key"].data[:]).index("fit.model.class")
-        table["value"].data[row] = '"os:system"'
-    with pytest.raises(ValueError, match="expected a class from nwb_lowrank"):
-        nl.read_results(path)
+def assert_infers_the_same(again):
+    """The file's model, trials and settings give the file's posterior, to the last bit."""
+    posterior = infer(again.fit, again.trials, device="cpu", **again.posterior.settings)
+    recorded = np.arange(again.trials.bins) < again.trials.lengths[:, None]
+    for name in ("latents", "latents_sd", "rates"):
+        np.testing.assert_array_equal(getattr(posterior, name)[recorded], getattr(again.posterior, name)[recorded], err_msg=name)
+    np.testing.assert_array_equal(posterior.log_evidence, again.posterior.log_evidence)
 
 
-def test_trials_from_arrays_are_sent_to_write_recording(recording):
-    trials = nl.Trials.from_arrays(np.random.default_rng(0).poisson(1.0, (8, 10, 4)), bin_width=0.02)
-    with pytest.raises(ValueError, match="write_recording"):
-        nl.write_nwb(recording, results_of(trials))
+@pytest.mark.parametrize("cut", ["padded", "overlapping"])
+def test_the_file_alone_infers_the_same_numbers(tmp_path, cut):
+    """No other file: the source is gone, and the written file has moved."""
+    source = record(tmp_path / "gone.nwb")
+    trials = read_nwb(source, bin_width=0.02, **CUTS[cut]).hide([1]).forecast_last(1)
+    write_nwb(source, complete(untrained(trials), trials), output=tmp_path / "out.nwb")
+    source.unlink()
+    moved = shutil.move(tmp_path / "out.nwb", tmp_path / "elsewhere.nwb")
+    assert_infers_the_same(read_results(moved))
 
 
-@pytest.mark.parametrize(
-    "name, expected",
-    [
-        ("session.nwb", "session_lowrank.nwb"),
-        ("sub-1_ses-2_behavior+ecephys.nwb", "sub-1_ses-2_desc-lowrank_behavior+ecephys.nwb"),
-        ("sub-1_ses-2.nwb", "sub-1_ses-2_lowrank.nwb"),
-    ],
-)
-def test_default_output_keeps_to_dandi_names(name, expected, tmp_path):
-    assert default_output(tmp_path / name) == tmp_path / expected
+def test_an_open_file_and_a_file_like_object_are_read_as_well(results, written):
+    with NWBHDF5IO(written, "r") as io:
+        nwb = io.read()
+        assert list_runs(nwb) == ["fit0"]
+        assert_same(read_results(nwb), results)
+    with open(written, "rb") as file:
+        assert_same(read_results(file), results)
 
 
-@pytest.mark.parametrize("run", ["", "a b", "a__b", "a/b", "ü"])
-def test_run_names_that_could_be_confused_are_refused(run, recording):
-    with pytest.raises(ValueError, match="run must be letters"):
-        check_output(recording, run=run)
+# What others see in the file.
 
 
-def test_a_file_without_runs_says_so(recording):
-    assert nl.list_runs(recording) == []
-    with pytest.raises(KeyError, match="holds no fit of this package"):
-        nl.read_results(recording)
+def test_the_layout_is_what_other_tools_expect(results, written):
+    trials, posterior = results.trials, results.posterior
+    state = results.fit.state()
+    with NWBHDF5IO(written, "r") as io:
+        nwb = io.read()
+        module = nwb.processing["lowrank_rnn"]
+        names = ("latents", "latents_sd", "rates", "ess", "windows", "readout", "network", "weights", "metrics", "training", "settings")
+        assert {f"fit0_{name}" for name in names} <= set(module.data_interfaces)
+        rates, windows, readout = (module[f"fit0_{name}"] for name in ("rates", "windows", "readout"))
+        np.testing.assert_allclose(rates.data[:], posterior.rates.reshape(-1, trials.neurons).astype(float) / 0.02, rtol=1e-12)
+        assert rates.unit == "Hz"
+        np.testing.assert_array_equal(rates.timestamps[:], trials.times.ravel())
+        for row, (reference,) in enumerate(windows["timeseries"][:]):  # the span of every window holds its latents
+            np.testing.assert_array_equal(reference.data, posterior.latents[row])
+        # the first trial has no cue: window and trial numbers differ by one
+        np.testing.assert_array_equal(windows["trial"].data[:], np.arange(1, TRIALS))
+        assert [nwb.units.id[row] for row in readout["unit"].data[:]] == list(trials.unit_ids) == list(readout["unit_id"].data[:])
+        np.testing.assert_array_equal(readout["loadings"].data[:], state["model.observation.loadings"])
+        np.testing.assert_array_equal(readout["held_out"].data[:], trials.held_out)
+        np.testing.assert_array_equal(module["fit0_network"]["n"].data[:], state["model.n"].T)
+        assert not any(name.endswith("_times") for table in module.data_interfaces.values() for name in getattr(table, "colnames", ()))
+        assert ["nwb_lowrank", "0.1.0"] in [list(row) for row in nwb.was_generated_by]
 
 
-def test_a_folder_that_cannot_be_made_is_named_and_nothing_is_left(recording):
-    for output in ("/proc/none/out.nwb", recording / "out.nwb"):
-        with pytest.raises(OSError, match="cannot write in .*output="):
-            check_output(recording, output)
-    with pytest.raises(OSError, match="is a folder"):
-        check_output(recording, recording.parent)
-    assert os.listdir(recording.parent) == ["session.nwb"]
+def test_chunks_belong_to_no_trial(source, tmp_path):
+    trials = read_nwb(source, bin_width=0.05, **CUTS["chunks"])
+    path = write_nwb(source, complete(untrained(trials), trials), output=tmp_path / "out.nwb")
+    with NWBHDF5IO(path, "r") as io:
+        assert set(io.read().processing["lowrank_rnn"]["fit0_windows"]["trial"].data[:]) == {-1}
 
 
-def test_folders_are_made_and_left_only_with_a_file(recording, results, tmp_path, monkeypatch):
-    output = tmp_path / "a" / "b" / "out.nwb"
-    assert check_output(recording, output) == output and not output.parent.exists()
-    with monkeypatch.context() as patch:
-        patch.setattr(sink, "_export", lambda *a: (_ for _ in ()).throw(RuntimeError("stop")))
-        with pytest.raises(RuntimeError):
-            nl.write_nwb(recording, results, output=output)
-    assert not (tmp_path / "a").exists()
-    assert nl.write_nwb(recording, results, output=output).exists()
+def test_the_written_file_is_valid_and_inspector_clean(source, tmp_path):
+    """Also with dropped trials, whose list of reasons must not become JSON objects in a cell."""
+    trials = read_nwb(source, bin_width=0.02, **CUTS["aligned"])
+    assert trials.origin["dropped"]
+    path = write_nwb(source, complete(untrained(trials), trials), output=tmp_path / "out.nwb")
+    assert pynwb.validate(path=str(path)) == []
+    assert new_findings(path, source) == set()
 
 
-def test_a_full_disk_is_named_and_nothing_is_left(recording, results, tmp_path, monkeypatch):
-    small = tmp_path / "small"
-    small.mkdir()
-    size = recording.stat().st_size
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={2 * size}", "tmpfs", small], capture_output=True).returncode:
-        pytest.skip("mounting a small tmpfs needs root")
-    try:
-        with pytest.raises(OSError, match="MB of free space.*Free some space"):
-            check_output(recording, small / "out.nwb")
-        monkeypatch.setattr(sink, "check_place", lambda *a, **k: None)  # as if it filled up during the writing
-        monkeypatch.setattr("nwb_lowrank.sinks._safely.check_place", lambda *a, **k: None)
-        (small / "other").write_bytes(b"0" * int(1.8 * size))
-        with pytest.raises(OSError, match="the disk of .* is full; nothing was written"):
-            nl.write_nwb(recording, results, output=small / "out.nwb")
-        assert os.listdir(small) == ["other"]
-    finally:
-        subprocess.run(["umount", small], check=True)
+def test_nested_settings_come_back_from_rows_without_objects():
+    nested = {"a": {"b": [1, 2.5, None], "c": {}}, "d": [{"e": "x"}, {"e": [], "f": {"g": True}}], "h": [], "i": "text", "j": [[1], [2]]}
+    rows = flatten(nested)
+    assert unflatten(rows) == nested
+    assert all(":" not in value for value in rows.values())
+    assert unflatten(flatten({"x": np.float32(0.1), "y": np.arange(2)})) == {"x": float(np.float32(0.1)), "y": [0, 1]}
+
+
+@pytest.mark.parametrize("name", ["chewie_center_out", "mc_maze_two_trials", "songbird_hvc_calcium"])
+def test_real_recordings_come_back(shared_data, tmp_path, name):
+    source = Path(shutil.copy(shared_data / "nwb" / f"{name}.nwb", tmp_path / f"{name}.nwb"))
+    trials = read_nwb(source, bin_width=None if "calcium" in name else 0.1).select(slice(0, 2))
+    fitted = untrained(trials)
+    results = Results(fitted, trials, infer(fitted, trials, particles=3, draws=2, device="cpu"), ["train", "test"])
+    path = write_nwb(source, results)
+    assert_same(read_results(path), results)
+    assert pynwb.validate(path=str(path)) == pynwb.validate(path=str(source))
+    assert new_findings(path, source) == set()
