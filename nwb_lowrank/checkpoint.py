@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,17 +64,30 @@ class Checkpoint:
             module.load_state_dict({name[len(part) :]: value for name, value in state.items() if name.startswith(part)})
 
     def save(self, path) -> None:
-        """Write beside, then rename: a killed process leaves the previous checkpoint."""
+        """Write beside, then rename: a killed process leaves the previous checkpoint. Folders are made.
+
+        Raises
+        ------
+        OSError
+            It cannot be written there, or the disk is full; the previous checkpoint is left.
+        """
         path = Path(path)
         groups = {"state": self.state, "optimizer": self.optimizer, "average": self.average, "best": self.best_state or {}}
         tensors = {f"{group}/{name}": value.cpu().contiguous() for group, values in groups.items() for name, value in values.items()}
         header = {name: json.dumps(getattr(self, name)) for name in PARTS}
         beside = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             save_file(tensors, str(beside), metadata=header)
             os.replace(beside, path)
+        except (OSError, SafetensorError) as error:
+            raise OSError(
+                f"fit: cannot write the checkpoint '{path}' ({error}). Free some space, or name another file; "
+                "an earlier checkpoint there is still good."
+            ) from None
         finally:
-            beside.unlink(missing_ok=True)
+            with suppress(OSError):  # the place may not even exist
+                beside.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path) -> Checkpoint:

@@ -115,7 +115,7 @@ def _training_options(group) -> None:
     group.add_argument("--segment", type=int, metavar="BINS", help="train on random pieces of this many bins")
     group.add_argument("--seed", type=int, default=0)
     group.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
-    group.add_argument("--threads", type=int, metavar="N", help="CPU threads (as many as PyTorch finds)")
+    group.add_argument("--threads", type=int, metavar="N", help="CPU threads (OMP_NUM_THREADS, else half of the cores, at most 4)")
 
 
 def _evaluate_parser(commands):

@@ -41,6 +41,7 @@ def run(folder: Path, *, seed: int = 0, quick: bool = False) -> None:
     options = build_parser().parse_args(words)
     options.checkpoint = None
     job.prepared_output(options)
+    job.set_threads(options.threads)
     trials, split = job.cut(options)
     began = time.time()
     results = job.analyse(options, trials, split)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from dataclasses import fields
 
 import numpy as np
@@ -15,6 +16,7 @@ from .results import FitSettings
 from .trials import Trials
 
 BASES = {"nonlinearities": "Nonlinearity", "observations": "Observation", "proposals": "Proposal", "searches": "Search"}
+MOST_THREADS = 4
 COVARIANCES = {"scalar": "ScalarCovariance", "diagonal": "DiagonalCovariance", "full": "FullCovariance"}
 
 
@@ -36,10 +38,17 @@ def prepared_output(options):
 
 
 def set_threads(threads: int | None) -> None:
-    if threads is not None:
-        import torch
+    """CPU threads of PyTorch; by default half of the cores and at most MOST_THREADS, unless OMP_NUM_THREADS says otherwise.
 
-        torch.set_num_threads(threads)
+    The filter is a chain of small operations: more threads gain little, and on a busy machine they wait for one another.
+    """
+    import torch
+
+    if threads is not None and threads < 1:
+        raise ValueError(f"nwb-lowrank fit: --threads must be at least 1; got {threads}. Leave it out for the default.")
+    if threads is None and "OMP_NUM_THREADS" in os.environ:
+        return
+    torch.set_num_threads(threads or max(1, min(MOST_THREADS, (os.cpu_count() or 1) // 2)))
 
 
 def cut(options) -> tuple[Trials, np.ndarray]:
