@@ -11,7 +11,8 @@ import numpy as np
 import nwb_lowrank as nl
 
 from . import job
-from .cli import build_parser, fixed_points_text, scores_text
+from .cli import build_parser
+from .commands._texts import fixed_points_text, scores_text
 
 
 def run(folder: Path, *, seed: int = 0, quick: bool = False) -> None:

@@ -17,6 +17,7 @@ from pynwb import NWBHDF5IO
 
 from nwb_lowrank.sinks import nwb as sink
 from nwb_lowrank.sinks.nwb import check_output, default_output, list_runs, read_results, write_nwb
+from nwb_lowrank.trials import Trials
 
 from .conftest import assert_same, complete, digests, record, untrained
 

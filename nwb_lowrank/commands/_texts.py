@@ -1,0 +1,31 @@
+"""What several commands share: options of written files, and scores and fixed points as text."""
+
+from __future__ import annotations
+
+MOST_POINTS = 20  # printed
+
+
+def results_options(command, json_too: bool = True) -> None:
+    command.add_argument("file", help="a file that `fit` wrote")
+    command.add_argument("--run", dest="run_name", metavar="NAME", help="when the file holds several")
+    if json_too:
+        command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def scores_text(scores) -> str:
+    if not scores:
+        return "no score: nothing was held out and there is no behaviour to decode"
+    lines = [f"{'metric':<14}{'value':>9}  split  bin     of"]
+    lines += [f"{s.metric:<14}{s.value:>9.4f}  {s.split:<5}  {s.bin_width * 1e3:.4g} ms  {s.note}" for s in scores]
+    return "\n".join(lines)
+
+
+def fixed_points_text(points) -> str:
+    found = len(points.points)
+    lines = [f"{found} fixed point{'s' if found != 1 else ''}; {'complete: every one in the region' if points.complete else 'maybe more'}"
+             f" ({points.certificate.get('reason', '')})"]  # fmt: skip
+    for kind, point, values, residual in list(zip(points.kinds, points.points, points.eigenvalues, points.residual))[:MOST_POINTS]:
+        where = ", ".join(f"{x:.4g}" for x in point)
+        spectrum = ", ".join(f"{v.real:.4g}" if abs(v.imag) < 1e-12 else f"{v.real:.4g}{v.imag:+.4g}i" for v in values)
+        lines.append(f"  {kind:<27} z = ({where})  eigenvalues {spectrum}  residual {residual:.1e}")
+    return "\n".join(lines + [f"  … and {found - MOST_POINTS} more (--json lists all)"] * (found > MOST_POINTS))

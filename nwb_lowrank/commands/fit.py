@@ -1,0 +1,88 @@
+"""nwb-lowrank fit: a recording in, a derived file with the fit out."""
+
+from __future__ import annotations
+
+import shlex
+
+import nwb_lowrank as nl
+
+from ._texts import fixed_points_text, scores_text
+
+
+def add(commands):
+    command = commands.add_parser(
+        "fit", help="fit a recording and write the results beside it",
+        description="Cut a recording into trials, fit a low-rank RNN, score it on trials and neurons that it did not see, "
+        "find its fixed points, and write a derived NWB file beside the source (which stays as it is).",
+        epilog="example: nwb-lowrank fit session.nwb --align move_onset_time --window -0.25 0.45 --bin 0.02 --rank 5 "
+        "--behavior hand_vel --units \"quality == 'good' and rate > 0.5\"",
+    )  # fmt: skip
+    command.set_defaults(run=run)
+    command.add_argument("file")
+    data = command.add_argument_group("data")
+    data.add_argument("--bin", type=float, metavar="S", help="bin width, seconds; calcium traces may leave it out (one frame a bin)")
+    data.add_argument("--table", help="interval table, by name ('trials'); 'none' cuts chunks")
+    data.add_argument("--align", metavar="COLUMN", help="column of the table with the event's time (start_time)")
+    data.add_argument("--window", type=float, nargs=2, metavar=("FROM", "TO"), help="seconds around the event (whole trials)")
+    data.add_argument("--chunk", type=float, metavar="S", help="cut the recording into chunks of so many seconds instead of trials")
+    data.add_argument("--trials", metavar="QUERY", help="pandas query on the interval table, such as \"result == 'R'\"")
+    data.add_argument("--units", metavar="QUERY", help="pandas query on the units table with rate (Hz), n_spikes and location")
+    data.add_argument("--signal", metavar="PATH", help="ROI response series to fit instead of spikes")
+    data.add_argument("--behavior", nargs="+", metavar="SERIES", help="behaviour to decode, by name or path")
+    data.add_argument("--mask-nan-behavior", action="store_true", help="leave bins with NaN behaviour out of decoding")
+    split = command.add_argument_group("what is kept back for the scores")
+    split.add_argument("--test", type=float, default=0.2, metavar="SHARE", help="of the trials (%(default)s)")
+    split.add_argument("--held-out", type=float, default=0.2, metavar="SHARE",
+                       help="of the active neurons, for co-smoothing (%(default)s); a `heldout` column of the file goes first")  # fmt: skip
+    split.add_argument("--forecast", type=int, default=0, metavar="BINS", help="last bins of every trial, for forward prediction")
+    model = command.add_argument_group("model")
+    model.add_argument("--rank", type=int, required=True, help="R, latent dimensions")
+    model.add_argument("--hidden", type=int, default=64, metavar="H", help="hidden units of the network (%(default)s)")
+    model.add_argument("--nonlinearity", default="clipped_relu", help="clipped_relu, relu, tanh or identity (%(default)s)")
+    model.add_argument("--observation", help="poisson or gaussian (by the data)")
+    model.add_argument("--link", choices=("exp", "softplus"), default="exp", help="of Poisson rates (%(default)s)")
+    model.add_argument("--noise", choices=("scalar", "diagonal", "full"), default="diagonal", help="covariance of the latent noise")
+    model.add_argument("--proposal", default="encoder", help="encoder, bootstrap or linear_gaussian (%(default)s)")
+    model.add_argument("--causal", action="store_true", help="the encoder looks at past and present bins only")
+    _training_options(command.add_argument_group("training"))
+    out = command.add_argument_group("output")
+    out.add_argument("--output", metavar="FILE", help="written file (SOURCE_lowrank.nwb beside the source)")
+    out.add_argument("--in-place", action="store_true", help="write into the source itself (by a verified copy)")
+    out.add_argument("--run", dest="run_name", default="fit0", metavar="NAME", help="name of this run in the file (%(default)s)")
+    out.add_argument("--overwrite", action="store_true", help="replace a run of that name")
+    out.add_argument("--resume", action="store_true", help="go on from the checkpoint of an interrupted fit")
+    return command
+
+
+def _training_options(group) -> None:
+    default = nl.FitSettings()
+    for name, metavar, text in (
+        ("warm_rounds", "N", "rounds of Monte Carlo EM before the gradient steps"),
+        ("steps", "N", "gradient steps on the variational sequential Monte Carlo bound"),
+        ("particles", "K", "particles a trial"),
+        ("batch_size", "B", "trials a step"),
+        ("learning_rate", "RATE", "of the gradient steps"),
+        ("dropout", "SHARE", "of shown entries hidden from the encoder while it learns"),
+    ):
+        value = getattr(default, name)
+        group.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value, metavar=metavar, help=f"{text} (%(default)s)")
+    group.add_argument("--segment", type=int, metavar="BINS", help="train on random pieces of this many bins")
+    group.add_argument("--seed", type=int, default=0)
+    group.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
+    group.add_argument("--threads", type=int, metavar="N", help="CPU threads (OMP_NUM_THREADS, else half of the cores, at most 4)")
+
+
+def run(options) -> None:
+    from .. import job
+
+    output = job.prepared_output(options)
+    options.checkpoint = output.with_name(f".{output.name}.{options.run_name}.checkpoint")
+    job.set_threads(options.threads)
+    trials, split = job.cut(options)
+    print(job.describe(trials, split))
+    results = job.analyse(options, trials, split)
+    path = nl.write_nwb(options.file, results, output=options.output, in_place=options.in_place, run=options.run_name,
+                        overwrite=options.overwrite)  # fmt: skip
+    options.checkpoint.unlink(missing_ok=True)
+    print(f"\n{scores_text(results.scores)}\n\n{fixed_points_text(results.fixed_points)}\n\nwritten: {path}")
+    print(f"look at it: nwb-lowrank plot {shlex.quote(str(path))}")

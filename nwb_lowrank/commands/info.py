@@ -1,0 +1,37 @@
+"""nwb-lowrank info: what is in a file, and a fit command for it."""
+
+from __future__ import annotations
+
+import shlex
+
+import nwb_lowrank as nl
+
+
+def add(commands):
+    command = commands.add_parser("info", help="what is in a file, and a fit command for it")
+    command.set_defaults(run=run)
+    command.add_argument("file")
+    return command
+
+
+def run(options) -> None:
+    found = nl.inventory(options.file)
+    print(found.text())
+    if found.units is None and not len(found.signals):
+        print("\nnothing here can be fitted: neither spike times nor ROI response series")
+        return
+    suggestion = nl.suggest(found)
+    print("\nsuggested fit    " + "\n                 ".join(suggestion["reasons"]))
+    print(f"\n{suggested_command(options.file, suggestion['options'])}")
+
+
+def suggested_command(path: str, options: dict) -> str:
+    """One line for a shell."""
+    words = ["nwb-lowrank", "fit", str(path)]
+    for name, flag in (("bin_width", "--bin"), ("table", "--table"), ("align", "--align"), ("window", "--window"), ("chunk", "--chunk"),
+                       ("units", "--units"), ("signal", "--signal"), ("behavior", "--behavior"), ("rank", "--rank")):  # fmt: skip
+        value = options.get(name)
+        if value is not None and value != []:
+            values = value if isinstance(value, (list, tuple)) else [value]
+            words += [flag, *(f"{item:.10g}" if isinstance(item, float) else str(item) for item in values)]
+    return " ".join(shlex.quote(word) for word in words)
