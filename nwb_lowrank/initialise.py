@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -74,6 +75,11 @@ def initialise(model, proposal, trials: Trials) -> None:
     next value on φ(m z) with random m. Proposal: the factor estimate, at a
     precision near zero.
     """
+    y, mask = torch.tensor(trials.counts).to(model.m), torch.tensor(trials.mask)
+    model.observation.tune(y, mask)
+    y, mask = (part.cpu().numpy() for part in model.observation.activity(y, mask))
+    if not np.array_equal(y, trials.counts):  # activity below 0 or between whole numbers: no counts
+        trials = replace(trials, counts=y, mask=mask)
     summary = summarise(trials, model.rank)
     model.observation.initialise(summary.mean, summary.loadings, summary.variance)
     _initialise_dynamics(model, summary)

@@ -22,9 +22,10 @@ MAY = {
     "recipe.py": "",
     "families.py": "",
     "nonlinearities/*": "families",
-    "observations/*": "families",
+    "readouts/*": "families",
+    "observations/*": "families readouts",
     "model.py": "gaussian nonlinearities observations",
-    "proposals/*": "families gaussian model observations",  # observations: linear_gaussian asks what it is
+    "proposals/*": "families gaussian model observations readouts",  # observations, readouts: linear_gaussian asks what they are
     "filter.py": "gaussian resampling proposals.base",
     "smoother.py": "gaussian filter",
     "initialise.py": "trials",
@@ -65,7 +66,7 @@ DOORS = {
 }
 
 TORCHLESS = "trials.py sources/* sinks/* metrics/* plots/*"  # numpy outside
-FILELESS = "model.py filter.py smoother.py gaussian.py resampling.py proposals/* nonlinearities/* observations/*"  # torch inside
+FILELESS = "model.py filter.py smoother.py gaussian.py resampling.py proposals/* nonlinearities/* observations/* readouts/*"  # torch inside
 
 
 def fits(name, patterns):

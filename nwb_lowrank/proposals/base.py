@@ -17,12 +17,14 @@ class About(NamedTuple):
     u : (B, D) the input
     seen : (B, N) bool
     update : what the message of `look` does to the prior of z_t, or None
+    past : what the observation model remembers of seen earlier bins, (B, N, F), or None
     """
 
     y: Tensor
     u: Tensor
     seen: Tensor
     update: Update | None
+    past: Tensor | None = None
 
 
 class Proposal(nn.Module, ABC):

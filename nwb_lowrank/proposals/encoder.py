@@ -72,6 +72,7 @@ class Encoder(Proposal):
         self.smooth.weight.copy_((weight / weight.sum()).expand_as(self.smooth.weight))
 
     def look(self, model, y, u, seen):
+        y, seen = model.observation.activity(y, seen)
         share = seen.sum(-1, keepdim=True).clamp_min(1) / self.shown  # where few are seen, each speaks for more
         standard = (y - self.centre) / self.scale * seen / share
         known = seen.any(-1, keepdim=True)  # bins of which nothing is seen must look like the padding beyond the trial's ends

@@ -142,7 +142,7 @@ def _network(nwb, results: Results, run: str) -> list:
 
 def _per_row(state: dict, prefix: str, rows: int) -> dict[str, np.ndarray]:
     """Parameters below a prefix with one entry for every row."""
-    return {name[len(prefix) :]: value for name, value in state.items()
+    return {name[len(prefix) :].removeprefix("readout.").replace(".", "_"): value for name, value in state.items()
             if name.startswith(prefix) and value.ndim and len(value) == rows}  # fmt: skip
 
 
