@@ -17,7 +17,10 @@ _WHERE = {
     "model": ("LowRankRNN",),
     "gaussian": ("ScalarCovariance", "DiagonalCovariance", "FullCovariance"),
     "nonlinearities": ("ReLU", "ClippedReLU", "Tanh", "Identity"),
-    "observations": ("Poisson", "GaussianSignal"),
+    "observations": (
+        "Poisson", "NegativeBinomial", "Bernoulli", "GaussianSignal", "Calcium", "ZeroInflatedGamma", "SpikeHistory",
+    ),
+    "readouts": ("Affine", "MLP", "UnitRates", "UnitCurrents"),
     "observations.base": ("Softplus", "Exp"),
     "proposals": ("Bootstrap", "LinearGaussian", "Encoder"),
     "results": ("FitSettings", "Fit", "Posterior", "FixedPoints", "Score", "Results"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
 from dataclasses import fields
 
@@ -15,7 +16,7 @@ from .families import members
 from .results import FitSettings
 from .trials import Trials
 
-BASES = {"nonlinearities": "Nonlinearity", "observations": "Observation", "proposals": "Proposal", "searches": "Search"}
+BASES = {"nonlinearities": "Nonlinearity", "observations": "Observation", "proposals": "Proposal", "searches": "Search", "readouts": "Readout"}
 MOST_THREADS = 4
 COVARIANCES = {"scalar": "ScalarCovariance", "diagonal": "DiagonalCovariance", "full": "FullCovariance"}
 
@@ -56,7 +57,7 @@ def cut(options) -> tuple[Trials, np.ndarray]:
     trials = nl.read_nwb(
         options.file, bin_width=options.bin, align=options.align, window=options.window and tuple(options.window), table=options.table,
         trials=options.trials, units=options.units, signal=options.signal, behavior=options.behavior, chunk=options.chunk,
-        mask_nan_behavior=options.mask_nan_behavior,
+        mask_nan_behavior=options.mask_nan_behavior, inputs=options.input,
     )  # fmt: skip
     for name in ("test", "held_out"):
         if not 0 <= getattr(options, name) < 1:
@@ -89,15 +90,35 @@ def describe(trials: Trials, split: np.ndarray) -> str:
 
 def build(options, trials: Trials):
     """Model and proposal that the options ask for."""
-    name = options.observation or ("poisson" if trials.is_counts else "gaussian")
-    kind = member("observations", name)
-    observation = kind(nl.Exp() if options.link == "exp" else nl.Softplus()) if name == "poisson" else kind()
+    observation = build_observation(options, trials)
+    units = max(options.hidden, options.rank)
+    if isinstance(observation.readout, nl.UnitCurrents):
+        units = max(units, trials.neurons)  # one unit a neuron
     model = nl.LowRankRNN(
-        rank=options.rank, units=max(options.hidden, options.rank), neurons=trials.neurons, observation=observation,
-        nonlinearity=member("nonlinearities", options.nonlinearity)(), noise=getattr(nl, COVARIANCES[options.noise])(),
+        rank=units if options.full_rank else options.rank, units=units, neurons=trials.neurons, inputs=trials.inputs.shape[-1],
+        observation=observation, nonlinearity=member("nonlinearities", options.nonlinearity)(),
+        noise=getattr(nl, COVARIANCES[options.noise])(), biases=options.biases, filtered=options.filter_inputs, full=options.full_rank,
     )  # fmt: skip
     proposal = member("proposals", options.proposal)
     return model, proposal(causal=True) if options.causal else proposal()
+
+
+def build_observation(options, trials: Trials):
+    """The observation model with its link, readout and spike history; by the data: counts are Poisson, else Gaussian."""
+    name = options.observation or ("poisson" if trials.is_counts else "gaussian")
+    kind = member("observations", name)
+    takes = inspect.signature(kind.__init__).parameters
+    arguments = dict(readout=member("readouts", options.readout)())
+    if "link" in takes:
+        exp = options.link == "exp" or (options.link is None and kind.counts)
+        arguments["link"] = nl.Exp() if exp else nl.Softplus()
+    elif options.link is not None:
+        raise ValueError(f"nwb-lowrank fit: --observation {name} has no --link. Leave it out.")
+    if options.history:
+        if "history" not in takes:
+            raise ValueError(f"nwb-lowrank fit: --history is for spike counts; --observation {name} takes none. Leave it out.")
+        arguments["history"] = nl.SpikeHistory(bins=options.history, basis=min(5, options.history))
+    return kind(**arguments)
 
 
 def settings(options) -> FitSettings:

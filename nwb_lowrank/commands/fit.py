@@ -29,6 +29,9 @@ def add(commands):
     data.add_argument("--units", metavar="QUERY", help="pandas query on the units table with rate (Hz), n_spikes and location")
     data.add_argument("--signal", metavar="PATH", help="ROI response series to fit instead of spikes")
     data.add_argument("--behavior", nargs="+", metavar="SERIES", help="behaviour to decode, by name or path")
+    data.add_argument("--input", nargs="+", metavar="NAME",
+                      help="known inputs: event times of the table as steps (go_cue_time; go_cue_time:pulse), one-hot labels of a "
+                      "column, or a behaviour series")  # fmt: skip
     data.add_argument("--mask-nan-behavior", action="store_true", help="leave bins with NaN behaviour out of decoding")
     split = command.add_argument_group("what is kept back for the scores")
     split.add_argument("--test", type=float, default=0.2, metavar="SHARE", help="of the trials (%(default)s)")
@@ -39,8 +42,14 @@ def add(commands):
     model.add_argument("--rank", type=int, required=True, help="R, latent dimensions")
     model.add_argument("--hidden", type=int, default=64, metavar="H", help="hidden units of the network (%(default)s)")
     model.add_argument("--nonlinearity", default="clipped_relu", help="clipped_relu, relu, tanh or identity (%(default)s)")
-    model.add_argument("--observation", help="poisson or gaussian (by the data)")
-    model.add_argument("--link", choices=("exp", "softplus"), default="exp", help="of Poisson rates (%(default)s)")
+    model.add_argument("--observation", help="poisson, negative_binomial, bernoulli, gaussian, calcium or zero_inflated_gamma "
+                       "(counts: poisson, else gaussian)")  # fmt: skip
+    model.add_argument("--link", choices=("exp", "softplus"), help="of rates (exp for spikes, softplus for calcium)")
+    model.add_argument("--readout", default="affine", help="affine, mlp, unit_rates or unit_currents (%(default)s)")
+    model.add_argument("--history", type=int, metavar="BINS", help="spike history of every neuron, so many bins back")
+    model.add_argument("--biases", action="store_true", help="a bias of every hidden unit's current")
+    model.add_argument("--filter-inputs", action="store_true", help="the network filters its inputs with its own decay")
+    model.add_argument("--full-rank", action="store_true", help="the control: one latent a hidden unit (--rank only starts it)")
     model.add_argument("--noise", choices=("scalar", "diagonal", "full"), default="diagonal", help="covariance of the latent noise")
     model.add_argument("--proposal", default="encoder", help="encoder, bootstrap or linear_gaussian (%(default)s)")
     model.add_argument("--causal", action="store_true", help="the encoder looks at past and present bins only")
