@@ -66,21 +66,21 @@ def summarise(trials: Trials, rank: int) -> Summary:
     return Summary(np.maximum(mean, floor), unexplained, loadings * scale[:, None], projection, factors, rows, width)
 
 
-def initialise(model, proposal, trials: Trials) -> None:
+def initialise(model, proposal, trials: Trials, summarised=summarise) -> None:
     """Set `model` and `proposal` in place so that the first epoch already beats the mean-rate model.
 
     Observation: bias at the inverse link of the floored mean rate, loadings from
     factor analysis divided by the link's slope, then the bias corrected so that
     the mean still matches. Dynamics: ridge regression of the smoothed factors'
     next value on φ(m z) with random m. Proposal: the factor estimate, at a
-    precision near zero.
+    precision near zero. `summarised(trials, rank)` says what the data say: `summarise`, or that of several sessions.
     """
     y, mask = torch.tensor(trials.counts).to(model.m), torch.tensor(trials.mask)
     model.observation.tune(y, mask)
     y, mask = (part.cpu().numpy() for part in model.observation.activity(y, mask))
     if not np.array_equal(y, trials.counts):  # activity below 0 or between whole numbers: no counts
         trials = replace(trials, counts=y, mask=mask)
-    summary = summarise(trials, model.rank)
+    summary = summarised(trials, model.rank)
     model.observation.initialise(summary.mean, summary.loadings, summary.variance)
     _initialise_dynamics(model, summary)
     proposal.initialise(summary, trials)

@@ -135,7 +135,8 @@ def analyse(options, trials: Trials, split: np.ndarray) -> nl.Results:
         posterior = nl.infer(fit, trials, seed=options.seed, device=options.device, on_batch=bars.batch)
     points = nl.find_fixed_points(fit.model)
     scores = nl.evaluate(posterior, trials, split) if (split == "test").any() else ()
-    return nl.Results(fit, trials, posterior, split, points, scores)
+    reading = None if options.reading is None else getattr(nl.Reading, f"of_{options.reading}")(fit, posterior.latents)
+    return nl.Results(fit, trials, posterior, split, points, scores, reading)
 
 
 class Bars:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .reading import Reading
 from .recipe import TRUSTED, build, recipe
 from .trials import Trials
 
@@ -261,6 +262,8 @@ class Results:
         'train' or 'test' for every trial.
     fixed_points : FixedPoints or None
     scores : tuple of Score
+    reading : Reading or None
+        A basis to look at latents and fixed points in; everything here is in the fit's own.
     """
 
     fit: Fit
@@ -269,6 +272,7 @@ class Results:
     split: np.ndarray
     fixed_points: FixedPoints | None = None
     scores: tuple[Score, ...] = ()
+    reading: Reading | None = None
 
     def __post_init__(self):
         split = np.asarray(self.split, dtype=str)
@@ -281,6 +285,13 @@ class Results:
             )
         object.__setattr__(self, "split", split)
         object.__setattr__(self, "scores", tuple(self.scores))
+
+    def read(self) -> tuple[Posterior, FixedPoints | None]:
+        """Posterior and fixed points in the basis of `reading`, or as they are without one."""
+        if self.reading is None:
+            return self.posterior, self.fixed_points
+        points = None if self.fixed_points is None else self.reading.fixed_points(self.fixed_points)
+        return self.reading.posterior(self.posterior), points
 
     def table(self) -> pd.DataFrame:
         """The scores as a table."""

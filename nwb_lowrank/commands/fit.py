@@ -55,6 +55,8 @@ def add(commands):
     model.add_argument("--causal", action="store_true", help="the encoder looks at past and present bins only")
     _training_options(command.add_argument_group("training"))
     out = command.add_argument_group("output")
+    out.add_argument("--reading", choices=("loadings", "units"), help="the basis in which latents and fixed points are shown: the one "
+                     "in which these weights are orthonormal, ordered by variance")  # fmt: skip
     out.add_argument("--output", metavar="FILE", help="written file (SOURCE_lowrank.nwb beside the source)")
     out.add_argument("--in-place", action="store_true", help="write into the source itself (by a verified copy)")
     out.add_argument("--run", dest="run_name", default="fit0", metavar="NAME", help="name of this run in the file (%(default)s)")

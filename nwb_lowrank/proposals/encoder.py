@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.functional import gelu, pad
 
 from ..gaussian import Message
+from ..recipe import build, recipe
 from .base import Proposal
 
 
@@ -70,6 +71,23 @@ class Encoder(Proposal):
         lags = torch.arange(self.smooth.kernel_size[0]) - self._past(self.smooth)
         weight = torch.exp(-0.5 * (lags / summary.width).square())
         self.smooth.weight.copy_((weight / weight.sum()).expand_as(self.smooth.weight))
+
+    @torch.no_grad()
+    def turn(self, A, b):
+        self.project.weight.copy_(A.mT @ self.project.weight)
+        self.project.bias.copy_(self.project.bias @ A + b)
+
+    @torch.no_grad()
+    def restricted(self, model, neurons, shown):
+        """Its own input layer, the rest shared. Where others are never seen, each speaks for more: exactly the same messages."""
+        part, more = build(recipe(self)).attach(model).to(self.centre), float(self.shown) / max(shown, 1)
+        state = self.state_dict()
+        for name in ("centre", "scale"):
+            state[name] = state[name][neurons]
+        for name in ("project.weight", "read.weight"):
+            state[name] = more * state[name][:, neurons]
+        part.load_state_dict(dict(state, shown=state["shown"].new_tensor(float(shown))))
+        return part
 
     def look(self, model, y, u, seen):
         y, seen = model.observation.activity(y, seen)
