@@ -76,8 +76,14 @@ def main():
             for name, fits in results.items():
                 scores.setdefault(name, []).append(score(fits, sessions, test, seed))
                 a, b, agree = scores[name][-1]
-                print(f"fold {fold} seed {seed} {name:<9} co-bps A {a:.4f}  B {b:.4f}  latents R2 {agree:.3f}  {took[name]:.0f} CPU-s", flush=True)
-    print(f"\n{'':<10}{'co-bps A':>18}{'co-bps B':>18}{'latents R2':>18}   mean ± sd of {len(scores['joint'])} (folds {options.folds}, seeds {options.seeds})")
+                print(
+                    f"fold {fold} seed {seed} {name:<9} co-bps A {a:.4f}  B {b:.4f}  latents R2 {agree:.3f}  {took[name]:.0f} CPU-s",
+                    flush=True,
+                )
+    print(
+        f"\n{'':<10}{'co-bps A':>18}{'co-bps B':>18}{'latents R2':>18}"
+        f"   mean ± sd of {len(scores['joint'])} (folds {options.folds}, seeds {options.seeds})"
+    )
     for name, values in scores.items():
         mean, sd = np.mean(values, 0), np.std(values, 0, ddof=1) if len(values) > 1 else np.full(3, np.nan)
         print(f"{name:<10}" + "".join(f"{m:>9.4f} ± {s:.4f}" for m, s in zip(mean, sd)))

@@ -55,7 +55,10 @@ def adapt(
     """
     settings = settings or fitted.settings
     if trials.inputs.shape[-1] != fitted.model.inputs:
-        raise ValueError(f"adapt: the network has {fitted.model.inputs} inputs; the trials have {trials.inputs.shape[-1]}. Cut them with the same inputs=.")
+        raise ValueError(
+            f"adapt: the network has {fitted.model.inputs} inputs; the trials have {trials.inputs.shape[-1]}. "
+            "Cut them with the same inputs=."
+        )
     if not hasattr(fitted.model.observation.readout, "loadings"):
         raise ValueError("adapt: a readout of the network's own units cannot be another session's. Fit with Affine() or MLP().")
     model = resized(fitted.model, trials.neurons)

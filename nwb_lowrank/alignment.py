@@ -7,7 +7,6 @@ import copy
 import numpy as np
 import torch
 
-
 MOST_BINS = 1500  # that a search looks at
 
 
@@ -45,7 +44,9 @@ def linear_map_r2(x: np.ndarray, y: np.ndarray, train: np.ndarray, test: np.ndar
     return float(1 - (error**2).sum() / ((y[test] - y[train].mean(0)) ** 2).sum())
 
 
-def towards_dynamics(model, factors: np.ndarray, recorded: np.ndarray, inputs: np.ndarray, *, seed: int, starts: int = 12, steps: int = 120):
+def towards_dynamics(
+    model, factors: np.ndarray, recorded: np.ndarray, inputs: np.ndarray, *, seed: int, starts: int = 12, steps: int = 120
+):
     """The affine map of factors into a fitted model's latent space, z ≈ f A + b, under which they move as the dynamics say.
 
     Largest log p(z_1) + Σ log p(z_t | z_{t−1}) + bins · log |det A|, the density of the factors; their own noise makes all residuals larger

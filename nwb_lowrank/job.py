@@ -16,7 +16,13 @@ from .families import members
 from .results import FitSettings
 from .trials import Trials
 
-BASES = {"nonlinearities": "Nonlinearity", "observations": "Observation", "proposals": "Proposal", "searches": "Search", "readouts": "Readout"}
+BASES = {
+    "nonlinearities": "Nonlinearity",
+    "observations": "Observation",
+    "proposals": "Proposal",
+    "searches": "Search",
+    "readouts": "Readout",
+}
 MOST_THREADS = 4
 COVARIANCES = {"scalar": "ScalarCovariance", "diagonal": "DiagonalCovariance", "full": "FullCovariance"}
 
@@ -88,14 +94,15 @@ def describe(trials: Trials, split: np.ndarray) -> str:
             + (f"; {len(dropped)} trials dropped: {dropped[0]}" if dropped else ""))  # fmt: skip
 
 
-def build(options, trials: Trials):
-    """Model and proposal that the options ask for."""
+def build(options, trials: Trials, neurons: int | None = None):
+    """Model and proposal that the options ask for; `neurons` when there are other sessions' as well."""
+    neurons = neurons or trials.neurons
     observation = build_observation(options, trials)
     units = max(options.hidden, options.rank)
     if isinstance(observation.readout, nl.UnitCurrents):
-        units = max(units, trials.neurons)  # one unit a neuron
+        units = max(units, neurons)  # one unit a neuron
     model = nl.LowRankRNN(
-        rank=units if options.full_rank else options.rank, units=units, neurons=trials.neurons, inputs=trials.inputs.shape[-1],
+        rank=units if options.full_rank else options.rank, units=units, neurons=neurons, inputs=trials.inputs.shape[-1],
         observation=observation, nonlinearity=member("nonlinearities", options.nonlinearity)(),
         noise=getattr(nl, COVARIANCES[options.noise])(), biases=options.biases, filtered=options.filter_inputs, full=options.full_rank,
     )  # fmt: skip
@@ -132,8 +139,13 @@ def analyse(options, trials: Trials, split: np.ndarray) -> nl.Results:
     with Bars() as bars:
         fit = nl.fit(model, proposal, trials.select(split == "train"), settings(options), seed=options.seed, device=options.device,
                      on_step=bars.step, checkpoint=options.checkpoint, resume=options.resume)  # fmt: skip
-        posterior = nl.infer(fit, trials, seed=options.seed, device=options.device, on_batch=bars.batch)
-    points = nl.find_fixed_points(fit.model)
+        return conclude(options, fit, trials, split, bars)
+
+
+def conclude(options, fit, trials: Trials, split: np.ndarray, bars) -> nl.Results:
+    """Infer, search and score with a fit."""
+    posterior = nl.infer(fit, trials, seed=options.seed, device=options.device, on_batch=bars.batch)
+    points = nl.find_fixed_points(fit.model, search=nl.Newton() if fit.model.full else None)  # no box of 64 dimensions is searched through
     scores = nl.evaluate(posterior, trials, split) if (split == "test").any() else ()
     reading = None if options.reading is None else getattr(nl.Reading, f"of_{options.reading}")(fit, posterior.latents)
     return nl.Results(fit, trials, posterior, split, points, scores, reading)

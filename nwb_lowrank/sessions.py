@@ -83,7 +83,9 @@ def join(model, sessions: Sequence[Trials]) -> tuple[Trials, list[tuple[slice, s
     if len({s.bins for s in sessions}) > 1 and first.forecast:
         raise ValueError("fit_sessions: forecast bins need trials of one length in all sessions; got several. Pass one window=.")
     if model.neurons != neurons:
-        raise ValueError(f"fit_sessions: the model must have the {neurons} neurons of all sessions; it has {model.neurons}. Pass neurons={neurons}.")
+        raise ValueError(
+            f"fit_sessions: the model must have the {neurons} neurons of all sessions; it has {model.neurons}. Pass neurons={neurons}."
+        )
     B, T = sum(map(len, sessions)), max(s.bins for s in sessions)
     counts, mask = np.zeros((B, T, neurons), np.float32), np.zeros((B, T, neurons), bool)
     inputs, held_out, parts = np.zeros((B, T, first.inputs.shape[-1]), np.float32), np.zeros(neurons, bool), []
@@ -93,7 +95,9 @@ def join(model, sessions: Sequence[Trials]) -> tuple[Trials, list[tuple[slice, s
         counts[parts[-1][0], : s.bins, parts[-1][1]], mask[parts[-1][0], : s.bins, parts[-1][1]] = s.counts, s.mask
         inputs[parts[-1][0], : s.bins], held_out[parts[-1][1]] = s.inputs, s.held_out
         row, column = row + len(s), column + s.neurons
-    return Trials.from_arrays(counts, bin_width=first.bin_width, mask=mask, inputs=inputs, held_out=held_out, forecast=first.forecast), parts
+    return Trials.from_arrays(
+        counts, bin_width=first.bin_width, mask=mask, inputs=inputs, held_out=held_out, forecast=first.forecast
+    ), parts
 
 
 def shared_labels(sessions: Sequence[Trials], column: str | None) -> list[np.ndarray]:
@@ -112,7 +116,9 @@ def _summarise(joined: Trials, rank: int, parts, labels) -> Summary:
     means = [condition_means(summary.factors, summary.recorded, label) for summary, label in zip(found, labels)]
     turns = [np.eye(rank), *(rotation(mean, means[0]) for mean in means[1:])]
     factors = np.concatenate([summary.factors @ turn for summary, turn in zip(found, turns)])
-    stacked = {name: np.concatenate([getattr(summary, name) @ turn for summary, turn in zip(found, turns)]) for name in ("loadings", "projection")}
+    stacked = {
+        name: np.concatenate([getattr(summary, name) @ turn for summary, turn in zip(found, turns)]) for name in ("loadings", "projection")
+    }
     whole = {name: np.concatenate([getattr(summary, name) for summary in found]) for name in ("mean", "variance", "recorded")}
     return Summary(factors=factors, width=float(np.mean([summary.width for summary in found])), **stacked, **whole)
 

@@ -91,9 +91,7 @@ def test_padding_changes_nothing(name):
         first, second = (run(w, proposal=proposal) for w in (world, padded))
         torch.testing.assert_close(first.log_evidence, second.log_evidence, atol=1e-10, rtol=0)
         torch.testing.assert_close(first.particles, second.particles[:5], atol=1e-10, rtol=0)
-    objectives = [
-        complete_data_objective(w.model, encoder, (w.y, w.u, w.mask, w.mask), w.z[None]) for w in (world, padded)
-    ]
+    objectives = [complete_data_objective(w.model, encoder, (w.y, w.u, w.mask, w.mask), w.z[None]) for w in (world, padded)]
     torch.testing.assert_close(objectives[0], objectives[1], atol=1e-10, rtol=0)
 
 

@@ -19,7 +19,9 @@ class LinearGaussian(Proposal):
         if not isinstance(model.observation, GaussianSignal):
             raise TypeError(f"{needs}; this model has {type(model.observation).__name__}. Use Encoder(...) or Bootstrap().")
         if not isinstance(model.observation.readout, Affine):
-            raise TypeError(f"{needs} with an Affine() readout; this model has {type(model.observation.readout).__name__}. Use Encoder(...).")
+            raise TypeError(
+                f"{needs} with an Affine() readout; this model has {type(model.observation.readout).__name__}. Use Encoder(...)."
+            )
         return self
 
     def look(self, model, y, u, seen):

@@ -26,7 +26,8 @@ class UnitCurrents(Readout):
     def bind(self, model):
         if model.units < self.neurons:
             raise ValueError(
-                f"{type(self).__name__}: expected a hidden unit for every neuron ({self.neurons}); got {model.units}. Pass units=neurons or more."
+                f"{type(self).__name__}: expected a hidden unit for every neuron ({self.neurons}); got {model.units}. "
+                "Pass units=neurons or more."
             )
         self.__dict__["network"] = model  # not a submodule: the model already holds this readout
 

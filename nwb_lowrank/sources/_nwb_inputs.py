@@ -85,7 +85,9 @@ def _onehot(windows, column):
 def _value(windows, column):
     values = windows.table[column]
     if values.dtype.kind not in "fiub" or not np.isfinite(values.to_numpy(float)).all():
-        raise ValueError(f"read_nwb: inputs: column '{column}' must hold a number in every trial. Pass '{column}:onehot', or fewer trials=.")
+        raise ValueError(
+            f"read_nwb: inputs: column '{column}' must hold a number in every trial. Pass '{column}:onehot', or fewer trials=."
+        )
     return np.repeat(values.to_numpy(float)[:, None, None], windows.bins, 1), [column]
 
 

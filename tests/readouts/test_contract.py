@@ -22,7 +22,9 @@ R, N, H, K, B = 2, 4, 6, 3, 2
 
 @pytest.fixture(params=FAMILY.values(), ids=FAMILY)
 def model(request):
-    return randomise(LowRankRNN(rank=R, units=H, neurons=N, observation=GaussianSignal(readout=request.param()), nonlinearity=Tanh()).double())
+    return randomise(
+        LowRankRNN(rank=R, units=H, neurons=N, observation=GaussianSignal(readout=request.param()), nonlinearity=Tanh()).double()
+    )
 
 
 def points(seed=1):
