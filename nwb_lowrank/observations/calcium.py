@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from .base import Link, Observation, Softplus
+from .gaussian import noise_prior
 
 EVENTS = 0.3  # per bin at z = 0, where a fit starts
 DECAYS = (0.2, 0.98)  # of the first estimate
@@ -46,6 +47,7 @@ class Calcium(Observation):
         self.log_gain, self.offset = nn.Parameter(torch.zeros(neurons)), nn.Parameter(torch.zeros(neurons))
         self.log_sd, self.log_start_sd = nn.Parameter(torch.zeros(neurons)), nn.Parameter(torch.zeros(neurons))
         self.register_buffer("first_decay", torch.zeros(neurons))
+        self.register_buffer("typical", torch.ones(2))  # variances of the rise and of first bins, over neurons
         return self
 
     @property
@@ -96,8 +98,9 @@ class Calcium(Observation):
         return (y - self.first_decay * before) / (1 - self.first_decay), mask & (known > 0)
 
     def log_prior(self):
-        """Loadings N(0, 1); λ at z = 0 gamma distributed with shape 3/2 and mean 3, so that α and λ do not trade without end."""
-        return self.readout.log_prior() + 0.5 * self.link(self.bias).log().sum() - 0.5 * self.link(self.bias).sum()
+        """Loadings N(0, 1); λ at z = 0 gamma distributed with shape 3/2 and mean 3, so that α and λ do not trade without end. Noise as of `GaussianSignal`."""
+        noise = noise_prior(self.log_sd, self.typical[0]) + noise_prior(self.log_start_sd, self.typical[1])
+        return noise + self.readout.log_prior() + 0.5 * self.link(self.bias).log().sum() - 0.5 * self.link(self.bias).sum()
 
     @torch.no_grad()
     def tune(self, y, mask):
@@ -126,3 +129,4 @@ class Calcium(Observation):
         self.offset.copy_(keep * mean - self.log_gain.exp() * self.events(z).mean(0))
         self.log_sd.copy_((0.5 * variance.log() + keep.log()))
         self.log_start_sd.copy_(scale.log())
+        self.typical.copy_(torch.stack([(2 * self.log_sd).exp().mean(), scale.square().mean()]))
