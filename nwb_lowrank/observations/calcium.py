@@ -98,7 +98,10 @@ class Calcium(Observation):
         return (y - self.first_decay * before) / (1 - self.first_decay), mask & (known > 0)
 
     def log_prior(self):
-        """Loadings N(0, 1); λ at z = 0 gamma distributed with shape 3/2 and mean 3, so that α and λ do not trade without end. Noise as of `GaussianSignal`."""
+        """Loadings N(0, 1); λ at z = 0 gamma distributed with shape 3/2 and mean 3, so that α and λ do not trade without end.
+
+        Noise as of `GaussianSignal`.
+        """
         noise = noise_prior(self.log_sd, self.typical[0]) + noise_prior(self.log_start_sd, self.typical[1])
         return noise + self.readout.log_prior() + 0.5 * self.link(self.bias).log().sum() - 0.5 * self.link(self.bias).sum()
 
