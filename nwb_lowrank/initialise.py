@@ -54,8 +54,8 @@ def summarise(trials: Trials, rank: int) -> Summary:
     rows = mask.any(-1)
     samples = smooth[rows]
     sample = np.random.default_rng(0).permutation(len(samples))[:MAX_ROWS]
-    analysis = FactorAnalysis(rank, svd_method="lapack").fit(samples[sample])
-    loadings = analysis.components_.T
+    analysis = FactorAnalysis(min(rank, trials.neurons), svd_method="lapack").fit(samples[sample])
+    loadings = np.pad(analysis.components_.T, ((0, 0), (0, max(0, rank - trials.neurons))))  # a full-rank model may have more latents
     noise = np.maximum(analysis.noise_variance_, 1e-3)
     loadings[variance <= 0] = 0
     factors = smooth @ _posterior_weights(loadings, noise)
@@ -90,7 +90,8 @@ def initialise(model, proposal, trials: Trials, summarised=summarise) -> None:
 def _initialise_dynamics(model, summary: Summary) -> None:
     pairs = summary.recorded[:, 1:] & summary.recorded[:, :-1]
     before, after = summary.factors[:, :-1][pairs], summary.factors[:, 1:][pairs]
-    first = summary.factors[:, 0][summary.recorded[:, 0]]
+    begun = summary.recorded.any(1)
+    first = summary.factors[begun, summary.recorded[begun].argmax(1)]
     model.initial_mean.copy_(torch.as_tensor(first.mean(0)))
     model.initial_noise.set(
         torch.as_tensor(np.cov(first.T).reshape(model.rank, -1) + 0.1 * np.eye(model.rank)) if len(first) > 1 else torch.eye(model.rank)

@@ -45,7 +45,7 @@ def fit_sessions(
     sessions : sequence of Trials
         The training trials of each, of one bin width, the same inputs and the same forecast bins; the neurons held out may differ.
     settings, seed, device, on_step, checkpoint, resume
-        As in `fit`.
+        As in `fit`; the trials of a step (`batch_size`, `warm_trials`) are counted per session.
     condition : str or None
         Column of the trial tables that labels comparable trials; None: the one that `Trials.conditions` finds, if the sessions
         share its labels, else all trials are comparable. The fit starts where the sessions' mean courses agree.
@@ -66,7 +66,9 @@ def fit_sessions(
         labels = shared_labels(sessions, condition)
         initialise(model, proposal, joined, partial(_summarise, parts=parts, labels=labels))
     options = dict(seed=seed, device=device, on_step=on_step, checkpoint=checkpoint, resume=resume)
-    together = fit(model, proposal, joined, replace(settings, initialise=False), **options)
+    size = len(sessions)
+    scaled = replace(settings, initialise=False, batch_size=size * settings.batch_size, warm_trials=size * settings.warm_trials)
+    together = fit(model, proposal, joined, scaled, **options)
     together = replace(together, settings=settings)
     return [restrict(together, np.arange(joined.neurons)[columns], joined.held_out) for _, columns in parts]
 

@@ -52,6 +52,8 @@ class UnitCurrents(Readout):
         """Rows of m from the slopes, then gain, bias and rows so that η fits the plane where z is."""
         with torch.no_grad():
             self.network.m[: self.neurons] = slope
+            self.gain.fill_(1.0)
+            self.shift(eta - self(eta.new_zeros(self.rank)))
             z = torch.randn(500, self.rank, generator=torch.Generator().manual_seed(0)).to(eta)
             wanted = eta + z @ slope.mT
         parts = [self.gain, self.bias, self.network.m]
