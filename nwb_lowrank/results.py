@@ -52,6 +52,7 @@ class FitSettings:
         stochastic optimisation circle around the optimum, their average lies nearer to it (0: none).
     segment : int or None
         Train on random pieces of this many bins (for long trials and continuous recordings); None: whole trials.
+        A piece knows nothing of what came before it: spike history and filtered inputs begin anew.
     dropout : float
         Share of shown entries hidden from the proposal at each step while it learns (and scored all the same): a network
         that reads spikes must not learn single trials by heart.
