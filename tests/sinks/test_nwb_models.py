@@ -20,6 +20,7 @@ from nwb_lowrank.observations import (
 from nwb_lowrank.observations.base import Exp
 from nwb_lowrank.proposals import Encoder
 from nwb_lowrank.readouts import MLP, UnitCurrents, UnitRates
+from nwb_lowrank.reading import Reading
 from nwb_lowrank.results import Fit, FitSettings, Results
 from nwb_lowrank.sinks.nwb import read_results, write_nwb
 from nwb_lowrank.sinks.recording import write_recording
@@ -57,9 +58,12 @@ def test_every_model_comes_back_and_infers_the_same(name, source, tmp_path):
     model = LowRankRNN(neurons=4, units=6, inputs=4, observation=observation, filtered=True, **(dict(rank=2) | options))
     proposal = randomise(Encoder(channels=4, kernel=3).attach(randomise(model)), 1)
     fitted = Fit(model, proposal, FitSettings(), 0, pd.DataFrame())
-    results = Results(fitted, trials, infer(fitted, trials, particles=4, draws=2, device="cpu"), ["train"] * 4 + ["test"])
+    posterior = infer(fitted, trials, particles=4, draws=2, device="cpu")
+    reading = Reading.of_units(fitted, posterior.latents)
+    results = Results(fitted, trials, posterior, ["train"] * 4 + ["test"], reading=reading)
     again = read_results(write_nwb(source, results, output=tmp_path / "out.nwb"))
     assert again.fit.recipe() == fitted.recipe()
+    np.testing.assert_array_equal(again.reading.matrix, reading.matrix)
     assert {k: v.tobytes() for k, v in again.fit.state().items()} == {k: v.tobytes() for k, v in fitted.state().items()}
     np.testing.assert_array_equal(again.trials.inputs, trials.inputs)
     assert again.trials.input_names == trials.input_names == ("cue", "condition=0", "condition=1", "hand")
