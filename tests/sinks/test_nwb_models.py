@@ -19,8 +19,8 @@ from nwb_lowrank.observations import (
 )
 from nwb_lowrank.observations.base import Exp
 from nwb_lowrank.proposals import Encoder
-from nwb_lowrank.readouts import MLP, UnitCurrents, UnitRates
 from nwb_lowrank.reading import Reading
+from nwb_lowrank.readouts import MLP, UnitCurrents, UnitRates
 from nwb_lowrank.results import Fit, FitSettings, Results
 from nwb_lowrank.sinks.nwb import read_results, write_nwb
 from nwb_lowrank.sinks.recording import write_recording
