@@ -20,7 +20,7 @@ def infer(
     fit: Fit,
     trials: Trials,
     *,
-    particles: int = 128,
+    particles: int = 256,
     draws: int = 64,
     repeats: int = 1,
     seed: int = 0,

@@ -62,7 +62,8 @@ class FitSettings:
     initialise : bool
         Start from the data (see `initialise`); False keeps the model as it is.
     resample_threshold : float
-        Resample a trial when its effective sample size falls below this share of K; 1 is every bin.
+        Resample a trial when its effective sample size falls below this share of K; 1 is every bin, as in the paper. An encoder
+        that looks ahead proposes what later bins want, and resampling by earlier bins alone throws some of that away.
     resampling_gradient : bool
         Gradients include the choice of the resampled particles (`resampling.with_gradient`); False: as in the paper.
     """
@@ -88,7 +89,7 @@ class FitSettings:
     prior: float = 1.0
     wake: bool = True
     initialise: bool = True
-    resample_threshold: float = 1.0
+    resample_threshold: float = 0.5
     resampling_gradient: bool = True
 
 

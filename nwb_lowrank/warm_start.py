@@ -15,17 +15,20 @@ from torch import Tensor
 
 from .filter import smc_filter
 from .gaussian import Gaussian, Message, Scale
+from .resampling import Resampler, systematic
 from .smoother import backward_sample
 
 
 @torch.no_grad()
-def smoothed(model, proposal, batch, *, particles: int, draws: int, generator) -> tuple[Tensor, Tensor, Tensor]:
+def smoothed(
+    model, proposal, batch, *, particles: int, draws: int, generator, resample: Resampler = systematic
+) -> tuple[Tensor, Tensor, Tensor]:
     """E-step: trajectories (S, B, T, R) given everything recorded, log-evidence (B,) and ESS (T, B).
 
     batch : (y, u, seen, scored) as in `smc_filter`
     """
     y, u, seen, scored = batch
-    filtered = smc_filter(model, proposal, y, u, seen=seen, scored=scored, particles=particles, generator=generator)
+    filtered = smc_filter(model, proposal, y, u, seen=seen, scored=scored, particles=particles, generator=generator, resample=resample)
     path = backward_sample(model, filtered, u, draws=draws, generator=generator)
     return path, filtered.log_evidence, filtered.ess
 

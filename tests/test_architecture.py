@@ -28,7 +28,7 @@ MAY = {
     "filter.py": "gaussian resampling proposals.base",
     "smoother.py": "gaussian filter",
     "initialise.py": "trials",
-    "warm_start.py": "gaussian filter smoother",
+    "warm_start.py": "gaussian filter resampling smoother",
     "results.py": "trials recipe",
     "checkpoint.py": "",
     "checks.py": "trials",
