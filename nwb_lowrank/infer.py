@@ -101,7 +101,7 @@ def _smooth_batch(model, proposal, y, u, seen, particles, draws, repeats, genera
         )
         path = backward_sample(model, filtered, u, draws=draws, generator=generator)
         total, square = total + path.mean(0), square + path.square().mean(0)
-        rates = rates + sum(model.observation.mean(z) for z in path) / draws
+        rates = rates + sum(model.observation.mean_path(z) for z in path) / draws
         evidence, ess = evidence + filtered.log_evidence, ess + filtered.ess
         if keep_draws:
             kept.append(path)

@@ -24,6 +24,7 @@ def run(options) -> None:
     results = nl.read_results(options.file, options.run_name)
     search = None if options.search is None else job.member("searches", options.search)()
     points = nl.find_fixed_points(results.fit.model, u=options.input, search=search)
+    points = points if results.reading is None else results.reading.fixed_points(points)
     if options.json:
         values = dict(points=points.points.tolist(), residual=points.residual.tolist(), kinds=points.kinds, complete=points.complete,
                       eigenvalues=[[[v.real, v.imag] for v in row] for row in points.eigenvalues.tolist()],

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from ..reading import Reading
 from ..results import LAYOUT_VERSION, Fit, FixedPoints, Posterior, Results, Score
 from ..sources._nwb_file import RESULTS_MODULE, frame, read
 from ..sources.nwb import read_nwb
@@ -41,7 +42,9 @@ def results_of(nwb, run: str, trusted) -> Results:
         settings=settings.get("posterior", {}),
     )
     scores = [] if "metrics" not in tables else [Score(**row) for row in frame(tables["metrics"]).to_dict("records")]
-    return Results(fit, trials, posterior, table["split"].to_numpy(), _fixed_points(tables, settings, fit), tuple(scores))
+    reading = settings.get("reading")
+    reading = None if reading is None else Reading(np.array(reading))
+    return Results(fit, trials, posterior, table["split"].to_numpy(), _fixed_points(tables, settings, fit), tuple(scores), reading)
 
 
 def _settings(table) -> dict:
