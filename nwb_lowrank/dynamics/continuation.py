@@ -123,6 +123,8 @@ class _Walk:
     def _go(self) -> bool:
         """One step; False at the end."""
         after, kink = _advance(self.curve, self.x, self.t, self.step)
+        if after is not None and self.step > 100 * SMALLEST and self.curve.tangent(after - ASIDE * LARGEST * self.t, self.t) @ self.t < 0.9:
+            after = None  # it bends too much for its direction to be sure
         if after is None:
             self.step /= 2
             if self.step < SMALLEST:
@@ -197,11 +199,13 @@ def _between(curve: Curve, x: np.ndarray, t: np.ndarray, after: np.ndarray):
     # Beside a corner the other side's derivative would be taken.
     first, last = (max(1e-3 * length, 1e-7), length - max(1e-3 * length, 1e-7)) if curve.bent else (0.0, length)
     cache: dict[float, dict] = {}
+    middle = curve.region((x + after) / 2) if curve.bent else None
 
     def look(s: float) -> dict:
         if s not in cache:
             place = curve.correct(x + s * t, t)
-            place = x + s * (after - x) / length if place is None else place
+            if place is None or (curve.bent and (curve.region(place) != middle).any()):  # not another arm of a sharp corner
+                place = x + s * (after - x) / length
             new, spectrum = curve.tangent(place, t), curve.values(place)
             augmented = np.linalg.det(np.vstack([curve.derivative(place), new]))
             cache[s] = dict(place=place, values=spectrum, **tests(spectrum, new, augmented))
