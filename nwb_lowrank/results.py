@@ -261,6 +261,8 @@ class Results:
         'train' or 'test' for every trial.
     fixed_points : FixedPoints or None
     scores : tuple of Score
+    portrait : Portrait or None
+        What `portrait` found: attractors, cycles, switching, branches.
     """
 
     fit: Fit
@@ -269,6 +271,7 @@ class Results:
     split: np.ndarray
     fixed_points: FixedPoints | None = None
     scores: tuple[Score, ...] = ()
+    portrait: Any = None
 
     def __post_init__(self):
         split = np.asarray(self.split, dtype=str)

@@ -264,3 +264,9 @@ class Portrait:
     visits: Visits | None = None
     branches: Branches | None = None
     settings: dict = field(default_factory=dict)
+
+    def text(self) -> str:
+        """The report, in seconds and hertz."""
+        from .report import report
+
+        return report(self)
