@@ -79,3 +79,14 @@ def test_rank_one_and_results_without_points_scores_or_history(results, tmp_path
     bare = dataclasses.replace(results, fit=fit, posterior=dataclasses.replace(results.posterior, **one), fixed_points=None, scores=())
     plot_summary(bare).savefig(tmp_path / "page.png", dpi=40)
     assert "not scored" in " ".join(text.get_text() for panel in plot_summary(bare).axes for text in panel.texts)
+
+
+def test_chunks_are_not_averaged(results):
+    """Chunks share no event: a mean over them would be of nothing."""
+    chunked = dataclasses.replace(results.trials, origin=dict(cut=dict(table="none")))
+    found = panels(plot_summary(dataclasses.replace(results, trials=chunked), trial=3))
+    panel = next(panel for title, panel in found.items() if title.startswith("held-out unit"))
+    assert panel.get_ylabel().startswith("trial 3")
+    unit = int(panel.get_title().split()[-1])
+    model = panel.lines[1].get_ydata() * chunked.bin_width
+    np.testing.assert_allclose(model, results.posterior.rates[3, :, unit], rtol=1e-6)

@@ -41,6 +41,11 @@ def test_the_rank_grows_with_the_population(make_nwb, neurons, rank):
     assert proposed(make_nwb(spikes(neurons, 10.0), trials=trials()))["rank"] == rank
 
 
+def test_little_data_gets_a_lower_rank(make_nwb):
+    short = dict(start_time=[0.0, 5.0], stop_time=[3.2, 8.5])
+    assert proposed(make_nwb(spikes(160, 10.0, until=8.5), trials=short))["rank"] == 2  # 425 bins of 20 ms
+
+
 def test_an_onset_inside_the_trials_is_aligned_to(make_nwb):
     options = proposed(make_nwb(spikes(5, 10.0), trials=trials(move_onset_time=STARTS + 0.6)))
     assert options["align"] == "move_onset_time" and options["window"] == (-0.25, 0.45)
