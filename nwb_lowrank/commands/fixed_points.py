@@ -11,7 +11,9 @@ from ._texts import fixed_points_text, results_options
 
 
 def add(commands):
-    command = commands.add_parser("fixed-points", help="find the fixed points of the fit in a written file, its cycles and its phase portrait")
+    command = commands.add_parser(
+        "fixed-points", help="find the fixed points of the fit in a written file, its cycles and its phase portrait"
+    )
     command.set_defaults(run=run)
     results_options(command)
     command.add_argument("--search", help="certified or newton (by the nonlinearity)")
@@ -66,7 +68,9 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise ValueError(f"nwb-lowrank fixed-points: --along takes a name and two numbers; got {text!r}. Quote names such as 'input 0'.") from None
+        raise ValueError(
+            f"nwb-lowrank fixed-points: --along takes a name and two numbers; got {text!r}. Quote names such as 'input 0'."
+        ) from None
 
 
 def _text(found: dict, bin_width: float) -> str:

@@ -8,7 +8,6 @@ import nwb_lowrank as nl
 
 from ._texts import results_options
 
-
 KINDS = {"summary": "plot_summary", "portrait": "plot_portrait", "eigenvalues": "plot_eigenvalues", "bifurcation": "plot_bifurcation",
          "3d": "plot_space"}  # fmt: skip
 
@@ -19,7 +18,7 @@ def add(commands):
     results_options(command, json_too=False)
     command.add_argument("--output", metavar="FILE", help="PNG, PDF or SVG (FILE_RUN.png beside the file)")
     command.add_argument("--kind", choices=sorted(KINDS), default="summary",
-                         help="summary, phase portrait, eigenvalue plane, bifurcation diagram or three-dimensional view (%(default)s)")  # fmt: skip
+                         help="summary page, phase portrait, eigenvalues, bifurcation diagram, or space (%(default)s)")  # fmt: skip
     command.add_argument("--trial", type=int, help="trial shown in full (the test trial with the most spikes)")
     command.add_argument("--condition", metavar="COLUMN", help="column of the trial table that colours the trials")
     return command

@@ -187,7 +187,9 @@ def _never_closing(dynamics: Dynamics, path: np.ndarray) -> Attractor:
     zero = np.maximum(3 * spectrum.errors, 5 / spectrum.steps)
     positive, flat = spectrum.exponents > zero, np.abs(spectrum.exponents) <= zero
     turns, error = rotation(path)
-    evidence = dict(lyapunov=spectrum.exponents.tolist(), lyapunov_error=spectrum.errors.tolist(), rotation_error=error if np.isfinite(error) else None)
+    evidence = dict(
+        lyapunov=spectrum.exponents.tolist(), lyapunov_error=spectrum.errors.tolist(), rotation_error=error if np.isfinite(error) else None
+    )
     if positive[0]:
         kind = "chaos"
         evidence.update(kaplan_yorke=spectrum.kaplan_yorke)

@@ -59,7 +59,9 @@ def continue_fixed_points(
     size = float(np.abs(together).max(initial=0)) or 1.0
     curve = Curve(family, low, high, size)
     branches: list[_Branch] = []
-    checks = dict(values=values.tolist(), found=[len(each.points) for each in found], complete=[each.complete for each in found], on_branches=[])
+    checks = dict(
+        values=values.tolist(), found=[len(each.points) for each in found], complete=[each.complete for each in found], on_branches=[]
+    )
     for value, each in zip(values, found):
         known = _at_value(curve, branches, value)
         for point in each.points:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..searches.base import Dynamics
+from ..searches.base import EPS, Dynamics
 from .base import Cycle
 from .circles import winding
 from .orbits import eigenvalues, orbit, size, step
@@ -58,21 +58,33 @@ def shoot(dynamics: Dynamics, paths: np.ndarray, iterations: int = 30) -> np.nda
     """
     z = paths.copy()
     gap = _gaps(dynamics, z)
+    going = np.flatnonzero(np.isfinite(gap).all((1, 2)))
     for _ in range(iterations):
-        move = _newton(dynamics, z, gap)
-        share, worst = np.ones(len(z)), np.abs(gap).max((1, 2), initial=0)
-        for _ in range(6):
-            moved = z + share[:, None, None] * move
-            new = _gaps(dynamics, moved)
-            poor = ~(np.abs(new).max((1, 2), initial=0) < worst)
-            if not poor.any():
-                break
-            share[poor] /= 2
-        better = np.abs(new).max((1, 2), initial=0) < worst
-        z[better], gap[better] = moved[better], new[better]
-        if not better.any():
+        if not len(going):
             break
-    return z[(np.abs(gap) <= dynamics.rounding(z) + 4e-16 * np.abs(z)).all((1, 2))]
+        moved, new = _damped(dynamics, z[going], gap[going])
+        better = _worst(new) < _worst(gap[going])
+        going = going[better]  # the others are as good as they get
+        z[going], gap[going] = moved[better], new[better]
+    return z[(np.abs(gap) <= dynamics.rounding(z) + EPS * np.abs(z)).all((1, 2))]
+
+
+def _damped(dynamics: Dynamics, z: np.ndarray, gap: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """One Newton step for every cycle, halved at most five times until its largest gap shrinks; the cycles and their gaps."""
+    move, goal = _newton(dynamics, z, gap), _worst(gap)
+    moved, new = z + move, np.full_like(gap, np.inf)
+    poor = np.arange(len(z))
+    for share in 0.5 ** np.arange(6):
+        moved[poor] = z[poor] + share * move[poor]
+        new[poor] = _gaps(dynamics, moved[poor])
+        poor = poor[~(_worst(new[poor]) < goal[poor])]
+        if not len(poor):
+            break
+    return moved, new
+
+
+def _worst(gap: np.ndarray) -> np.ndarray:
+    return np.abs(gap).max((1, 2), initial=0)
 
 
 def cycle_of(dynamics: Dynamics, points: np.ndarray, scale: float) -> Cycle | None:
@@ -129,7 +141,8 @@ def _recurrences(path: np.ndarray, longest: int, count: int, scale: float):
         lowest = (ratio[1:-1] <= ratio[:-2]) & (ratio[1:-1] <= ratio[2:]) & (ratio[1:-1] < CLOSE)
         at, which = np.nonzero(lowest)
         order = np.argsort(ratio[1:-1][at, which], kind="stable")[:count]
-        yield k, np.stack([path[t + 1 : t + 1 + k, s] for t, s in zip(at[order], which[order])]) if len(order) else path[:0, 0].reshape(0, k, path.shape[-1])
+        nearest = [path[t + 1 : t + 1 + k, s] for t, s in zip(at[order], which[order])]
+        yield k, np.array(nearest).reshape(len(nearest), k, path.shape[-1])
 
 
 def _known(cycle: Cycle, found: list[Cycle], scale: float) -> bool:

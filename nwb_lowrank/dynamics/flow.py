@@ -70,9 +70,13 @@ def flow_in_plane(dynamics: Dynamics, centre, axes, low, high, *, bin_width: flo
     """
     centre, axes, R = np.asarray(centre, float), np.asarray(axes, float), dynamics.m.shape[1]
     if centre.shape != (R,) or axes.shape != (2, R):
-        raise ValueError(f"flow_in_plane: centre must be ({R},) and axes (2, {R}); got {centre.shape} and {axes.shape}. Pass two directions.")
+        raise ValueError(
+            f"flow_in_plane: centre must be ({R},) and axes (2, {R}); got {centre.shape} and {axes.shape}. Pass two directions."
+        )
     if not (np.asarray(high) > np.asarray(low)).all() or grid < 2:
-        raise ValueError(f"flow_in_plane: expected low < high and grid >= 2; got {low}, {high} and {grid}. Pass the lower left corner first.")
+        raise ValueError(
+            f"flow_in_plane: expected low < high and grid >= 2; got {low}, {high} and {grid}. Pass the lower left corner first."
+        )
     x, y = (np.linspace(low[k], high[k], grid) for k in range(2))
     places = np.stack(np.meshgrid(x, y), -1)
     z = centre + places @ axes

@@ -56,8 +56,10 @@ def reasons_of(attractors: tuple[Attractor, ...], points: FixedPoints, undecided
 
 
 def _kind(attractor: Attractor, points: FixedPoints) -> str:
-    if attractor.kind == "cycle" and attractor.evidence["turns"] * SHORT_TURN > len(attractor.points) or (
-        attractor.kind == "cycle" and attractor.evidence["turns"] == 0
+    if (
+        attractor.kind == "cycle"
+        and attractor.evidence["turns"] * SHORT_TURN > len(attractor.points)
+        or (attractor.kind == "cycle" and attractor.evidence["turns"] == 0)
     ):
         return f"cycle of {len(attractor.points)} bins"
     if attractor.kind == "chaos" and lorenz_like(attractor, points):

@@ -99,7 +99,9 @@ def _latents(model: LowRankRNN, latents, lengths, seed: int) -> tuple[np.ndarray
     if lengths.shape != (len(latents),):
         raise ValueError(f"portrait: lengths must have one entry a trial ({len(latents)}); got shape {lengths.shape}. Pass trials.lengths.")
     if np.isfinite(latents).all(-1).sum() < 2:
-        raise ValueError("portrait: latents must hold at least two finite points; got none or one. Pass posterior.latents of recorded trials.")
+        raise ValueError(
+            "portrait: latents must hold at least two finite points; got none or one. Pass posterior.latents of recorded trials."
+        )
     return latents, lengths
 
 

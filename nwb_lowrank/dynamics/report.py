@@ -39,7 +39,8 @@ def branch_lines(branches: Branches) -> list[str]:
     """How many branches, and what happens along them."""
     count = len(np.unique(branches.branch))
     value = branches.value if len(branches.value) else np.zeros(1)
-    lines = [f"{count} branch{'es' if count != 1 else ''} of fixed points along {branches.parameter} from {value.min():.4g} to {value.max():.4g}:"]
+    named = f"{count} branch{'es' if count != 1 else ''} of fixed points along {branches.parameter}"
+    lines = [f"{named} from {value.min():.4g} to {value.max():.4g}:"]
     plain = [event for event in branches.event if event.endswith("persistence")]
     shown = [i for i, event in enumerate(branches.event) if event and not event.endswith("persistence") and event != "end"]
     lines += [f"  {branches.event[i]} at {branches.value[i]:.6g}, z = ({_numbers(branches.points[i])})" for i in shown[:MOST]]
@@ -58,7 +59,8 @@ def _cycle_lines(cycles: tuple[Cycle, ...], bin_width: float) -> list[str]:
     for cycle in cycles[:MOST]:
         turn = f", one turn in {duration(cycle.turn * bin_width)} ({1 / (cycle.turn * bin_width):.3g} Hz)" if cycle.turns else ""
         multipliers = ", ".join(f"{abs(value):.3g}" for value in cycle.multipliers)
-        lines.append(f"  {'attracting' if cycle.stable else 'unstable'} cycle of {cycle.period} bins = {duration(cycle.period * bin_width)}{turn}; "
+        kind = "attracting" if cycle.stable else "unstable"
+        lines.append(f"  {kind} cycle of {cycle.period} bins = {duration(cycle.period * bin_width)}{turn}; "
                      f"|Floquet multipliers| {multipliers}; residual {cycle.residual:.1e}")  # fmt: skip
     return lines + [f"  … and {len(cycles) - MOST} more"] * (len(cycles) > MOST)
 
@@ -70,11 +72,13 @@ def _switching_lines(found: Portrait, s: Switching) -> list[str]:
     if len(s.occupancy) < 2:
         return lines
     for i in range(min(len(s.occupancy), MOST)):
-        gone = (f"stays {duration(s.dwell[i] * width)} ± {duration(s.dwell_error[i] * width)}" if np.isfinite(s.dwell[i]) else
+        gone = (f"stays {duration(s.dwell[i] * width)} ± {_error(s.dwell_error[i] * width)}" if np.isfinite(s.dwell[i]) else
                 f"was never left: less than {3 / max(s.occupancy[i] * s.bins * width, 1e-300):.2g} departures per s (95 %)")  # fmt: skip
         lines.append(f"  attractor {i}: {s.occupancy[i]:.1%} ± {s.occupancy_error[i]:.1%} of the time; {gone}")
     pairs = [(i, j) for i, j in zip(*np.nonzero(s.counts))]
-    lines += [f"  {i} → {j}: {s.rate[i, j] / width:.3g} ± {s.rate_error[i, j] / width:.2g} per s ({s.counts[i, j]} seen)" for i, j in pairs[:MOST]]
+    lines += [
+        f"  {i} → {j}: {s.rate[i, j] / width:.3g} ± {s.rate_error[i, j] / width:.2g} per s ({s.counts[i, j]} seen)" for i, j in pairs[:MOST]
+    ]
     if any(not np.isfinite(value) for value in s.dwell):
         lines.append("  so rarely left that the shares of the time still depend on where the walkers began")
     return lines
@@ -89,7 +93,13 @@ def _visit_lines(found: Portrait) -> list[str]:
     ends = [((v.attractor == i) & np.append(v.trial[1:] != v.trial[:-1], True)).sum() for i in range(count)]
     changed = len(np.unique(v.trial[1:][v.trial[1:] == v.trial[:-1]]))
     lines = [f"{trials} trials; {changed} change basins on the way:"]
-    return lines + [f"  basin of attractor {i}: {share[i]:.0%} of the bins; {ends[i]} trials end there" for i in range(count) if share[i] > 0]
+    return lines + [
+        f"  basin of attractor {i}: {share[i]:.0%} of the bins; {ends[i]} trials end there" for i in range(count) if share[i] > 0
+    ]
+
+
+def _error(seconds: float) -> str:
+    return duration(seconds) if np.isfinite(seconds) else "? (seen once)"
 
 
 def _numbers(z: np.ndarray) -> str:

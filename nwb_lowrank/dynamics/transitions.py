@@ -48,13 +48,17 @@ def switching(
     Switching
         Errors are standard errors over walkers (jackknife for ratios).
     """
+    if walkers < 2:
+        raise ValueError(f"switching: walkers must be at least 2, for standard errors; got {walkers}. Pass a hundred or more.")
     random = np.random.default_rng(seed)
     chol = np.linalg.cholesky(covariance + 1e-300 * np.eye(len(covariance)))
     begin = starts[random.integers(len(starts), size=walkers)]
     path = noisy_orbits(dynamics, chol, begin, burn_in + bins, random)[1:]
     path = path[:, np.isfinite(path[-1]).all(1)]
     if not path.size:
-        raise ValueError("switching: expected stochastic dynamics that stay bounded; every walker diverged. Fit again, or look without noise.")
+        raise ValueError(
+            "switching: expected stochastic dynamics that stay bounded; every walker diverged. Fit again, or look without noise."
+        )
     cores = _cores(dynamics, chol, attractors, random)
     state = _milestones(path, attractors, cores)[burn_in:]
     path = path[burn_in:]
@@ -70,7 +74,7 @@ def switching(
         rate = np.where(time[:, None] > 0, total / np.maximum(time, 1)[:, None], np.nan)
         dwell = np.where(left.sum(0) > 0, time / left.sum(0), np.inf)
     return Switching(
-        occupancy=occupancy.mean(0), occupancy_error=occupancy.std(0, ddof=1) / len(occupancy) ** 0.5 if len(occupancy) > 1 else occupancy[0] * np.nan,
+        occupancy=occupancy.mean(0), occupancy_error=occupancy.std(0, ddof=1) / len(occupancy) ** 0.5,
         dwell=dwell, dwell_error=_jackknife(spent, left), counts=total, rate=rate,
         rate_error=np.stack([_jackknife(counts[:, i], spent[:, i : i + 1]) for i in range(len(attractors))]).reshape(rate.shape),
         bins=int(path.shape[0] * path.shape[1]), mean=flat.mean(0), covariance=np.atleast_2d(np.cov(flat, rowvar=False)),
@@ -78,9 +82,7 @@ def switching(
     )  # fmt: skip
 
 
-def visits(
-    dynamics: Dynamics, latents: np.ndarray, lengths: np.ndarray, attractors: tuple[Attractor, ...], *, steps: int = 1500
-) -> Visits:
+def visits(dynamics: Dynamics, latents: np.ndarray, lengths: np.ndarray, attractors: tuple[Attractor, ...], *, steps: int = 1500) -> Visits:
     """In whose basin each trial's posterior mean is, bin by bin, as runs.
 
     Parameters

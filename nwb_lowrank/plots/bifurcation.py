@@ -81,4 +81,14 @@ def _events(panel, branches: Branches, y: np.ndarray) -> None:
             rows = [i for i in rows if "end" not in branches.event[i]]
             if rows:
                 label = f"{'border-collision ' if border else ''}{name} ({len(rows)})"
-                panel.plot(branches.value[rows], y[rows], marker, color=colour, mfc="white" if border else colour, ms=7, ls="none", label=label, zorder=5)
+                panel.plot(
+                    branches.value[rows],
+                    y[rows],
+                    marker,
+                    color=colour,
+                    mfc="white" if border else colour,
+                    ms=7,
+                    ls="none",
+                    label=label,
+                    zorder=5,
+                )

@@ -36,7 +36,9 @@ def plot_eigenvalues(results: Results, portrait: Portrait | None = None):
 
     view = View(results, results.portrait if portrait is None else portrait)
     if view.points is None:
-        raise ValueError("plot_eigenvalues: these results hold no fixed points. Find them first: nwb-lowrank fixed-points FILE --portrait --save.")
+        raise ValueError(
+            "plot_eigenvalues: these results hold no fixed points. Find them first: nwb-lowrank fixed-points FILE --portrait --save."
+        )
     values = view.points.eigenvalues
     cycles = [] if view.portrait is None else view.portrait.cycles[:MOST_CYCLES]
     per_bin = [np.abs(c.multipliers) ** (1 / c.period) * np.exp(1j * np.angle(c.multipliers) / c.period) for c in cycles]
@@ -45,16 +47,34 @@ def plot_eigenvalues(results: Results, portrait: Portrait | None = None):
     figure = Figure(figsize=(8, float(np.clip(8 * tall / wide, 4.5, 8))), layout="constrained")
     panel = figure.add_subplot()
     _grid(panel, results.trials.bin_width, everything)
+    _marks(panel, view, values, per_bin)
+    width = results.trials.bin_width * 1e3
+    panel.set(xlabel="real part", ylabel="imaginary part", aspect="equal", title=f"eigenvalues per bin of {width:.4g} ms")
+    panel.legend(loc="upper left", fontsize=8)
+    return figure
+
+
+def _marks(panel, view: View, values: np.ndarray, per_bin: list[np.ndarray]) -> None:
+    """Eigenvalues (P, R) by kind of fixed point, and multipliers of cycles per bin."""
     kinds = np.array([kind.split()[0].rstrip(",") for kind in view.points.kinds], dtype=str)
     for kind, (marker, face) in MARKS.items():
         chosen = values[kinds == kind].ravel()
         if len(chosen):
-            panel.plot(chosen.real, chosen.imag, marker, mfc=face, mec="black", ms=8, ls="none", label=f"{kind}s ({(kinds == kind).sum()})", zorder=4)
+            panel.plot(
+                chosen.real,
+                chosen.imag,
+                marker,
+                mfc=face,
+                mec="black",
+                ms=8,
+                ls="none",
+                label=f"{kind}s ({(kinds == kind).sum()})",
+                zorder=4,
+            )
     for index, each in enumerate(per_bin):
-        panel.plot(each.real, each.imag, "D", color="tab:purple", ms=5, ls="none", label="cycles, per bin" if index == 0 else None, zorder=3)
-    panel.set(xlabel="real part", ylabel="imaginary part", aspect="equal", title=f"eigenvalues per bin of {results.trials.bin_width * 1e3:.4g} ms")
-    panel.legend(loc="upper left", fontsize=8)
-    return figure
+        panel.plot(
+            each.real, each.imag, "D", color="tab:purple", ms=5, ls="none", label="cycles, per bin" if index == 0 else None, zorder=3
+        )
 
 
 def _grid(panel, bin_width: float, values: np.ndarray) -> None:

@@ -84,7 +84,9 @@ def _background(figure, panel, view: View, flow, dynamics) -> None:
     from matplotlib import colormaps
 
     speed = np.log10(np.maximum(flow.speed, 1e-12 * flow.speed.max()))
-    image = panel.pcolormesh(flow.x, flow.y, speed, cmap="Greys", vmin=np.quantile(speed, 0.01), vmax=speed.max() + 2.0, shading="auto", rasterized=True)
+    image = panel.pcolormesh(
+        flow.x, flow.y, speed, cmap="Greys", vmin=np.quantile(speed, 0.01), vmax=speed.max() + 2.0, shading="auto", rasterized=True
+    )
     figure.colorbar(image, ax=panel, label="log10 speed (latent units per s)", shrink=0.7)
     attractors = view.portrait.attractors if view.portrait is not None else ()
     if len(view.centre) == 2 and 1 < len(attractors) <= 10:

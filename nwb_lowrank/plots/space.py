@@ -44,7 +44,9 @@ def plot_space(results: Results, portrait: Portrait | None = None, *, elevation:
     random = np.random.default_rng(0)
     drawn = random.permutation(len(view.latents))[:MOST_PATHS]
     for index, trial in enumerate(drawn):
-        panel.plot(*view.at(view.latents[trial], 3).T, color="tab:green", lw=0.6, alpha=0.6, label="latents of the data" if index == 0 else None)
+        panel.plot(
+            *view.at(view.latents[trial], 3).T, color="tab:green", lw=0.6, alpha=0.6, label="latents of the data" if index == 0 else None
+        )
     first = view.latents[drawn, 0]
     first = first[np.isfinite(first).all(1)].astype(float)[:10]
     path = view.at(orbit(Dynamics.of(results.fit.model, view.input), first, 3 * view.latents.shape[1]), 3)

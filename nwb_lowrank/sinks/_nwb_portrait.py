@@ -1,10 +1,10 @@
 """A phase portrait as core NWB tables of its run, and back.
 
-    <run>_portrait       dotted keys: name, reasons, input, settings, evidence, stationary moments
-    <run>_attractors     one row an attractor, with its points; <run>_cycles likewise
-    <run>_slow_points, _branches, _portrait_fixed_points   one row a point
-    <run>_switching      one row an ordered pair of attractors; <run>_density   the stationary density, a row of the grid each
-    <run>_visits         TimeIntervals: in whose basin each trial's latent is, from when to when
+<run>_portrait       dotted keys: name, reasons, input, settings, evidence, stationary moments
+<run>_attractors     one row an attractor, with its points; <run>_cycles likewise
+<run>_slow_points, _branches, _portrait_fixed_points   one row a point
+<run>_switching      one row an ordered pair of attractors; <run>_density   the stationary density, a row of the grid each
+<run>_visits         TimeIntervals: in whose basin each trial's latent is, from when to when
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def _attractors(found: Portrait, run: str) -> list[DynamicTable]:
     bins = np.array([[a.timescale, a.period, a.rotation] for a in found.attractors])
     columns = [
         _column("kind", "point, cycle, invariant circle, torus, chaos, line, ring or sheet", [a.kind for a in found.attractors]),
-        _column("share", "Of the orbits started at latents of the data, how many settle here", np.array([a.share for a in found.attractors])),
+        _column(
+            "share", "Of the orbits started at latents of the data, how many settle here", np.array([a.share for a in found.attractors])
+        ),
         _column("time_constant", "Seconds in which a deviation shrinks by e", bins[:, 0] * width),
         _column("period", "Seconds of one turn; NaN without rotation", bins[:, 1] * width),
         _column("frequency", "Hz; NaN without rotation", bins[:, 2] / width),

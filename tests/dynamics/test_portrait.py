@@ -25,7 +25,9 @@ def step(model, z, times=1):
 @pytest.fixture(scope="module")
 def named():
     """One portrait of each teacher."""
-    return {make: portrait(make(), bin_width=WIDTH) for make in (line_teacher, ring_teacher, cycle_teacher, lorenz_teacher, decision_teacher)}
+    return {
+        make: portrait(make(), bin_width=WIDTH) for make in (line_teacher, ring_teacher, cycle_teacher, lorenz_teacher, decision_teacher)
+    }
 
 
 @pytest.mark.parametrize("make, name", [
