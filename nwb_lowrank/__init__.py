@@ -37,10 +37,18 @@ _WHERE = {
     "adapting": ("adapt",),
     "fixed_points": ("find_fixed_points",),
     "searches": ("Certified", "Newton"),
+    "searches.base": ("Dynamics",),
+    "dynamics.portrait": ("portrait",),
+    "dynamics.continuation": ("continue_fixed_points",),
+    "dynamics.base": ("Portrait",),
     "metrics": ("evaluate",),
     "sinks.nwb": ("write_nwb", "read_results", "list_runs"),
     "sinks.recording": ("write_recording",),
     "plots.summary": ("plot_summary",),
+    "plots.portrait": ("plot_portrait",),
+    "plots.eigenvalues": ("plot_eigenvalues",),
+    "plots.bifurcation": ("plot_bifurcation",),
+    "plots.space": ("plot_space",),
 }
 _HOME = {name: module for module, names in _WHERE.items() for name in names}
 __all__ = sorted(_HOME)

@@ -267,6 +267,8 @@ class Results:
     scores : tuple of Score
     reading : Reading or None
         A basis to look at latents and fixed points in; everything here is in the fit's own.
+    portrait : Portrait or None
+        What `portrait` found: attractors, cycles, switching, branches.
     """
 
     fit: Fit
@@ -276,6 +278,7 @@ class Results:
     fixed_points: FixedPoints | None = None
     scores: tuple[Score, ...] = ()
     reading: Reading | None = None
+    portrait: Any = None
 
     def __post_init__(self):
         split = np.asarray(self.split, dtype=str)

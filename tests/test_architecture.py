@@ -45,10 +45,11 @@ MAY = {
     "searches/*": "families model nonlinearities results",
     "dynamics/*": "families model nonlinearities results fixed_points searches",
     "metrics/*": "families trials results",
-    "plots/*": "families trials results metrics",  # the PSTH that is drawn is the one that is scored
+    "plots/*": "families trials results metrics dynamics searches.base",  # the PSTH that is drawn is the one that is scored
     "sources/synthetic.py": "trials model gaussian nonlinearities observations",
+    "sources/teachers.py": "trials model gaussian nonlinearities observations",
     "sources/*": "families trials",
-    "sinks/*": "families trials reading results recipe sources",  # reading results back cuts the trials through the one reading door
+    "sinks/*": "families trials reading results recipe sources dynamics.base",  # results are cut again through the one reading door
     # Skins over the public functions.
     "batch.py": "*",
     "cli.py": "*",
