@@ -17,7 +17,6 @@ from pynwb.base import TimeSeriesReference, TimeSeriesReferenceVectorData
 from pynwb.epoch import TimeIntervals
 
 from ..results import LAYOUT_VERSION, Results
-from ..sources._nwb_file import roi_series
 from ._flat import flatten
 
 SERIES = {
@@ -50,8 +49,7 @@ def _arrays(results: Results) -> dict[str, np.ndarray]:
 
 def _units(nwb, results: Results) -> dict[str, str]:
     """The unit of every series; rates are in Hz, or in the unit of the signal that was fitted."""
-    signal = results.trials.origin.get("signal")
-    rates = "Hz" if results.trials.is_counts else roi_series(nwb)[signal].unit if signal else "a.u."
+    rates = "Hz" if results.trials.is_counts else results.trials.origin.get("signal_unit", "a.u.")
     return dict(latents="a.u.", latents_sd="a.u.", rates=rates, ess="particles")
 
 
