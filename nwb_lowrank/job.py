@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections import Counter
 from dataclasses import fields
 
 import numpy as np
@@ -56,7 +57,8 @@ def cut(options) -> tuple[Trials, np.ndarray]:
     trials = nl.read_nwb(
         options.file, bin_width=options.bin, align=options.align, window=options.window and tuple(options.window), table=options.table,
         trials=options.trials, units=options.units, signal=options.signal, behavior=options.behavior, chunk=options.chunk,
-        mask_nan_behavior=options.mask_nan_behavior,
+        mask_nan_behavior=options.mask_nan_behavior, average_behavior=options.average_behavior, neuropil=options.neuropil,
+        neuropil_weight=options.neuropil_weight, dff=options.dff, dff_percentile=options.dff_percentile,
     )  # fmt: skip
     for name in ("test", "held_out"):
         if not 0 <= getattr(options, name) < 1:
@@ -81,10 +83,17 @@ def describe(trials: Trials, split: np.ndarray) -> str:
     """One paragraph on what is about to be fitted."""
     entries = trials.mask.mean()
     total = f"{trials.counts.sum():.0f} spikes" if trials.is_counts else "continuous signal"
-    dropped = trials.origin.get("dropped") or []
+    dropped = Counter(trial["reason"] for trial in trials.origin.get("dropped") or [])
+    gone = Counter(roi["reason"] for roi in trials.origin.get("dropped_rois") or [])
     return (f"{len(trials)} trials ({(split == 'test').sum()} test) x {trials.bins} bins of {trials.bin_width * 1e3:.4g} ms x "
             f"{trials.neurons} neurons ({trials.held_out.sum()} held out); {total}; {entries:.0%} of the entries recorded"
-            + (f"; {len(dropped)} trials dropped: {dropped[0]}" if dropped else ""))  # fmt: skip
+            + _lost("trials", dropped) + _lost("ROIs", gone))  # fmt: skip
+
+
+def _lost(what: str, reasons: Counter) -> str:
+    """'; 3 trials dropped (2 cue is NaN, 1 outside the recording)', or nothing."""
+    listed = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
+    return f"; {reasons.total()} {what} dropped ({listed})" if reasons else ""
 
 
 def build(options, trials: Trials):

@@ -90,7 +90,7 @@ def _legal(path, who: str) -> Iterator[None]:
         if isinstance(text, str) and SENTENCE.match(text):
             raise
         raise ValueError(
-            f"{who}: '{path}' holds what NWB does not allow or this package does not know ({type(error).__name__}: {text}). "
+            f"{who}: '{path}' holds what NWB does not allow or this package does not know ({type(error).__name__}: {_short(error)}). "
             "Check the file with pynwb.validate, and please report it if it is valid."
         ) from error
 
@@ -134,7 +134,13 @@ def _read(io: HDMFIO, path, who: str) -> NWBFile:
     try:
         return io.read()
     except Exception as error:  # pynwb answers a broken file with many kinds of exception
-        raise ValueError(f"{who}: pynwb cannot read '{path}' ({error}). Check the file with pynwb.validate.") from error
+        raise ValueError(f"{who}: pynwb cannot read '{path}' ({_short(error)}). Check the file with pynwb.validate.") from error
+
+
+def _short(error: Exception) -> str:
+    """What went wrong, without the printed objects that hdmf puts before it."""
+    text = " ".join(str(error.args[-1] if error.args else error).split())
+    return text if len(text) < 300 else text[:297] + "..."
 
 
 def _origin(nwb: NWBFile, path, digest) -> dict:
@@ -185,7 +191,9 @@ def interval_frame(table: DynamicTable) -> pd.DataFrame:
 
 def interval_edges(nwb: NWBFile) -> np.ndarray:
     """All start and stop times of interval tables (not of events, which other clocks may have stamped), seconds."""
-    columns = [table[edge] for table in objects(nwb, TimeIntervals).values() for edge in ("start_time", "stop_time") if edge in table.colnames]
+    columns = [
+        table[edge] for table in objects(nwb, TimeIntervals).values() for edge in ("start_time", "stop_time") if edge in table.colnames
+    ]
     return np.concatenate([np.zeros(0), *(read(column.data).astype(float).ravel() for column in columns)])
 
 

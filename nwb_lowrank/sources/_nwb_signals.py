@@ -14,6 +14,7 @@ from . import _nwb_file as file
 from ._names import find, is_pattern, matching
 from ._signal import Signal, frame_interval, over_baseline
 
+KIND = "ROI response series"
 NOT_QUERIED = ("pixel_mask", "image_mask", "voxel_mask")
 MOST_VALUES = 2_000_000_000  # 16 GB as doubles: a raw voltage trace, not something to fit
 
@@ -39,6 +40,10 @@ class Corrections:
         if not (isinstance(self.percentile, Real) and 0 <= self.percentile <= 100):
             raise ValueError(f"read_nwb: dff_percentile must be from 0 to 100; got {self.percentile!r}. 10 is usual.")
 
+    def found_in(self, nwb) -> Corrections:
+        """With the whole path of the neuropil."""
+        return self if self.neuropil is None else replace(self, neuropil=find(file.roi_series(nwb), self.neuropil, "read_nwb", KIND)[0])
+
     def arguments(self) -> dict:
         """As read_nwb takes them."""
         return dict(neuropil=self.neuropil, neuropil_weight=float(self.weight), dff=self.dff, dff_percentile=float(self.percentile))
@@ -63,7 +68,7 @@ def _one(nwb, rois: dict, name: str | None) -> Signal:
         path, series = next(iter(rois.items()))
     else:
         known = any(path == name or path.endswith(name.strip("/")) for path in rois)
-        path, series = find(rois if known or not every else {**rois, **every}, name, "read_nwb", "ROI response series")
+        path, series = find(rois if known or not every else {**rois, **every}, name, "read_nwb", KIND)
     times, values = _samples(path, series)
     return _signal(_columns(series, values.shape[1]), times, values, path, series.unit)
 
@@ -129,10 +134,12 @@ def _without_neuropil(nwb, rois: dict, signal: Signal, corrections: Corrections)
     """F - weight * neuropil of the same ROI in the same frame."""
     if signal.path not in rois:
         raise ValueError(f"read_nwb: neuropil= goes with a ROI response series; '{signal.path}' is none. Leave neuropil= out.")
-    path, _ = find(rois, corrections.neuropil, "read_nwb", "ROI response series")
+    path = corrections.neuropil
     around = _one(nwb, rois, path)
     if around.times.shape != signal.times.shape or not np.allclose(around.times, signal.times, rtol=0, atol=0.1 * signal.frame_interval):
-        raise ValueError(f"read_nwb: neuropil '{path}' must have the frames of '{signal.path}'; their times differ. Pass another neuropil=.")
+        raise ValueError(
+            f"read_nwb: neuropil '{path}' must have the frames of '{signal.path}'; their times differ. Pass another neuropil=."
+        )
     columns = around.frame.index.get_indexer(signal.frame.index)
     if (columns < 0).any():
         missing = signal.frame.index[columns < 0][0]

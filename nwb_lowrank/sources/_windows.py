@@ -95,9 +95,11 @@ def table_windows(frame: pd.DataFrame, name: str, width: float, align: str | Non
         _check_overlap(name, window, starts, event + last, start, stop)
     windows = Windows(starts, lengths, width, table).keep(np.isfinite(starts) & (lengths > 0), reasons)
     if not len(windows.starts):
+        advice = (
+            "window=(start, stop), seconds around an event" if reasons[0] == "stop_time is NaN" else "a smaller bin_width=, another align="
+        )
         raise ValueError(
-            f"read_nwb: no trial of intervals '{name}' can be cut into bins of {width:g} s ({reasons[0]}). "
-            "Pass a smaller bin_width=, another align= or another table=."
+            f"read_nwb: no trial of intervals '{name}' can be cut into bins of {width:g} s ({reasons[0]}). Pass {advice} or another table=."
         )
     return windows
 

@@ -98,6 +98,7 @@ def read_nwb(
     """
     corrections = Corrections(neuropil, neuropil_weight, dff, dff_percentile)
     with file.open_nwb(path_or_file, "read_nwb") as (nwb, origin):
+        corrections = corrections.found_in(nwb)
         recording = _recording(nwb, signal, corrections)
         series = partial(read_behavior, nwb, behavior, mask_nan=mask_nan_behavior, average=average_behavior) if behavior else None
         more = dict(signal=recording.path if recording.kind == "signal" else None, mask_nan_behavior=bool(mask_nan_behavior),
