@@ -33,8 +33,8 @@ def test_neuropil_is_subtracted_from_its_own_roi(make_calcium, write):
     nwb = make_calcium(dict(raw=(cells, dict(rate=RATE))), roi_ids=[10, 20, 30, 40])
     plane = nwb.processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"]
     region = plane.create_roi_table_region(description="rois", region=[3, 1, 0, 2])
-    nwb.processing["ophys"]["Fluorescence"].create_roi_response_series(name="neuropil", data=around[:, [3, 1, 0, 2]], rois=region, unit="a.u.",
-                                                                      rate=RATE)  # fmt: skip
+    holder = nwb.processing["ophys"]["Fluorescence"]
+    holder.create_roi_response_series(name="neuropil", data=around[:, [3, 1, 0, 2]], rois=region, unit="a.u.", rate=RATE)
     path = write(nwb)
     trials = read_nwb(path, chunk=1.0, signal="raw", neuropil="neuropil", neuropil_weight=0.6)
     assert np.allclose(trials.counts.reshape(600, 4), cells - 0.6 * around, atol=1e-5)
@@ -137,5 +137,5 @@ def test_channels_of_a_voltage_series_are_neurons_of_a_signal(make_nwb):
     trials = read_nwb(nwb, chunk=0.5, signal="eeg", units="location != 'Fz'")
     assert trials.unit_ids.tolist() == [2, 0]
     assert np.allclose(trials.counts.reshape(320, 2), values[:, :2] * np.array([1e-6, 2e-6]), rtol=1e-6)
-    with pytest.raises(ValueError, match="neuropil= goes with a ROI response series"):
+    with pytest.raises(KeyError, match="no ROI response series 'eeg'"):
         read_nwb(nwb, chunk=0.5, signal="eeg", neuropil="eeg")

@@ -146,8 +146,8 @@ def test_means_of_behaviour_over_bins(make_nwb):
     """100 Hz samples of a parabola: bins of 0.1 s hold the means of their ten samples; bins without any are unknown."""
     times = np.round(np.arange(0, 20, 0.01), 9)
     gap = (times >= 1.2) & (times < 1.4)
-    nwb = make_nwb([EVERY, EVERY], trials=dict(start_time=[1.0, 5.0], stop_time=[2.0, 6.0]),
-                   behavior=dict(hand=(times[~gap], times[~gap] ** 2, dict(unit="m")), slow=(times[::50], times[::50], dict(unit="m"))))  # fmt: skip
+    series = dict(hand=(times[~gap], times[~gap] ** 2, dict(unit="m")), slow=(times[::50], times[::50], dict(unit="m")))
+    nwb = make_nwb([EVERY, EVERY], trials=dict(start_time=[1.0, 5.0], stop_time=[2.0, 6.0]), behavior=series)
     trials = read_nwb(nwb, bin_width=0.1, behavior="hand", average_behavior=True)
     expected = (times**2).reshape(-1, 10).mean(1)
     assert np.flatnonzero(~trials.behavior_mask[0]).tolist() == [2, 3] and trials.behavior_mask[1].all()
