@@ -35,7 +35,8 @@ def prepared_output(options):
     """Where the results will go, after making sure before a long fit that they can."""
     from .sinks.nwb import check_output
 
-    return check_output(options.file, options.output, in_place=options.in_place, run=options.run_name, overwrite=options.overwrite)
+    return check_output(options.file, options.output, in_place=options.in_place, sidecar=options.sidecar, run=options.run_name,
+                        overwrite=options.overwrite)  # fmt: skip
 
 
 def set_threads(threads: int | None) -> None:

@@ -57,6 +57,8 @@ def add(commands):
     out = command.add_argument_group("output")
     out.add_argument("--output", metavar="FILE", help="written file (SOURCE_lowrank.nwb beside the source)")
     out.add_argument("--in-place", action="store_true", help="write into the source itself (by a verified copy)")
+    out.add_argument("--backup", action="store_true", help="keep the file that is replaced as FILE.bak")
+    out.add_argument("--sidecar", action="store_true", help="write the results without the recording (read-only, streamed or huge sources)")
     out.add_argument("--run", dest="run_name", default="fit0", metavar="NAME", help="name of this run in the file (%(default)s)")
     out.add_argument("--overwrite", action="store_true", help="replace a run of that name")
     out.add_argument("--resume", action="store_true", help="go on from the checkpoint of an interrupted fit")
@@ -90,8 +92,8 @@ def run(options) -> None:
     trials, split = job.cut(options)
     print(job.describe(trials, split))
     results = job.analyse(options, trials, split)
-    path = nl.write_nwb(options.file, results, output=options.output, in_place=options.in_place, run=options.run_name,
-                        overwrite=options.overwrite)  # fmt: skip
+    path = nl.write_nwb(options.file, results, output=options.output, in_place=options.in_place, backup=options.backup,
+                        sidecar=options.sidecar, run=options.run_name, overwrite=options.overwrite)  # fmt: skip
     options.checkpoint.unlink(missing_ok=True)
     print(f"\n{scores_text(results.scores)}\n\n{fixed_points_text(results.fixed_points)}\n\nwritten: {path}")
     print(f"look at it: nwb-lowrank plot {shlex.quote(str(path))}")

@@ -1,4 +1,4 @@
-"""A sidecar: results without the recording, for sources that cannot be copied. The binned trials themselves go along, so that it stands alone."""
+"""A sidecar: results without the recording, for sources that cannot be copied. The binned trials go along: it stands alone."""
 
 from __future__ import annotations
 
@@ -40,9 +40,7 @@ def sidecar_session(results: Results, source: NWBFile | None) -> NWBFile:
     if person is not None:
         known["subject"] = Subject(**{name: getattr(person, name) for name in PERSON if getattr(person, name, None) is not None})
     known.setdefault("session_description", "Results of stochastic low-rank RNNs, without the recording that they explain")
-    return NWBFile(
-        identifier=sidecar_identifier(results), session_start_time=datetime.fromisoformat(start) if start else EPOCH, **known
-    )
+    return NWBFile(identifier=sidecar_identifier(results), session_start_time=datetime.fromisoformat(start) if start else EPOCH, **known)
 
 
 def trial_arrays(trials: Trials) -> dict[str, np.ndarray]:
@@ -66,9 +64,13 @@ def trial_units(trials: Trials) -> dict[str, str]:
 
 def trial_settings(trials: Trials) -> dict:
     """What the arrays do not say. The trial table is one list, for its columns may be called anything."""
-    columns = [[str(name), str(column.dtype), json.loads(column.to_json(orient="values", double_precision=15)) if column.dtype == object else
-                column.tolist()] for name, column in trials.table.items()]  # fmt: skip
+    columns = [[str(name), str(column.dtype), _plain(column)] for name, column in trials.table.items()]
     return dict(behavior_names=list(trials.behavior_names), behavior_units=list(trials.behavior_units), table=columns)
+
+
+def _plain(column: pd.Series) -> list:
+    """The cells of a column as JSON knows them."""
+    return json.loads(column.to_json(orient="values", double_precision=15)) if column.dtype == object else column.tolist()
 
 
 def stored_trials(settings: dict, readout: pd.DataFrame, windows: pd.DataFrame, arrays: dict, inputs) -> Trials:

@@ -11,6 +11,7 @@ import pandas as pd
 
 ROUND = 6  # decimals of a bin: times are floats, and 0.3 / 0.1 must be the third bin's edge, not just below it
 CHUNK_BINS = 100
+MOST_BINS = 1_000_000_000  # of a recording: eleven days of milliseconds
 QUERY_METHODS = {"str", "isin", "between", "isna", "notna", "isnull", "notnull", "abs", "contains", "startswith",
                  "endswith", "lower", "upper", "strip"}  # fmt: skip
 
@@ -154,9 +155,14 @@ def chunk_windows(segments: np.ndarray, width: float, chunk: float | None) -> Wi
     size = CHUNK_BINS if chunk is None else int(round(round(chunk / width, ROUND)))
     if size < 1 or (chunk is not None and width > chunk * (1 + 10.0**-ROUND)):
         raise ValueError(f"read_nwb: bins of {width:g} s are wider than chunks of {chunk:g} s. Pass a longer chunk=.")
+    numbers = np.floor(np.round((segments[:, 1] - segments[:, 0]) / width, ROUND))
+    if numbers.sum() > MOST_BINS:
+        raise ValueError(
+            f"read_nwb: the recording lasts from {segments.min():g} to {segments.max():g} s, which is {numbers.sum():.3g} bins. Pass a larger "
+            "bin_width=, or table= and window= (one spike on a wrong clock is enough to stretch it so)."
+        )
     starts, lengths = [], []
-    for first, last in segments:
-        bins = int(whole_bins(last - first, width))
+    for (first, _), bins in zip(segments, numbers.astype(int)):
         firsts = np.arange(0, bins, size)
         starts.append(first + firsts * width)
         lengths.append(np.minimum(size, bins - firsts))

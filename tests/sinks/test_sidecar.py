@@ -41,14 +41,18 @@ def test_a_sidecar_and_its_source_give_the_same_trials(source, results, tmp_path
 def test_every_way_to_cut_comes_back_from_a_sidecar(source, tmp_path, cut):
     trials = read_nwb(source, bin_width=0.03, behavior="hand", **CUTS[cut]).hide([0])
     known = trials.behavior_mask & (np.arange(trials.bins) != 3)
-    trials = dataclasses.replace(trials, behavior_mask=known, mask=trials.mask & (np.arange(trials.neurons) != np.arange(trials.bins)[:, None]))
+    trials = dataclasses.replace(
+        trials, behavior_mask=known, mask=trials.mask & (np.arange(trials.neurons) != np.arange(trials.bins)[:, None])
+    )
     results = complete(untrained(trials), trials)
     assert_same(read_results(write_nwb(source, results, output=tmp_path / "side.nwb", sidecar=True)), results)
 
 
 def test_arrays_that_never_were_a_file_go_into_a_sidecar(tmp_path):
     random = np.random.default_rng(0)
-    table = pd.DataFrame({"a.b": ["x", "y", None, "x", "y"], "n": range(5), "flag": [True, False] * 2 + [True], "t": [0.1, np.nan, 3e-20, 1 / 3, 5]})
+    table = pd.DataFrame(
+        {"a.b": ["x", "y", None, "x", "y"], "n": range(5), "flag": [True, False] * 2 + [True], "t": [0.1, np.nan, 3e-20, 1 / 3, 5]}
+    )
     for counts in (random.poisson(300.0, (5, 30, 4)), random.normal(size=(5, 30, 4))):
         trials = Trials.from_arrays(counts, bin_width=0.1, table=table)
         results = complete(untrained(trials), trials)

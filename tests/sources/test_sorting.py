@@ -21,7 +21,9 @@ def naive(one, segment, edges):
     """Spikes of each unit between edges of a segment's own clock, counted one by one in samples."""
     rate = one.get_sampling_frequency()
     frames = [one.get_unit_spike_train(unit, segment) for unit in one.unit_ids]
-    return np.array([[sum(left <= frame / rate + 1e-9 < right for frame in part) for part in frames] for left, right in zip(edges, edges[1:])])
+    return np.array(
+        [[sum(left <= frame / rate + 1e-9 < right for frame in part) for part in frames] for left, right in zip(edges, edges[1:])]
+    )
 
 
 def test_segments_are_trials_on_one_clock():
@@ -80,7 +82,9 @@ def test_phy_folders_with_their_labels(tmp_path):
     np.save(tmp_path / "spike_times.npy", vector["sample_index"][:, None])
     np.save(tmp_path / "spike_clusters.npy", ids[vector["unit_index"]][:, None])
     np.save(tmp_path / "spike_templates.npy", ids[vector["unit_index"]][:, None])
-    (tmp_path / "params.py").write_text(f"dat_path='x.bin'\nn_channels_dat=4\ndtype='int16'\noffset=0\nsample_rate={one.sampling_frequency}\n")
+    (tmp_path / "params.py").write_text(
+        f"dat_path='x.bin'\nn_channels_dat=4\ndtype='int16'\noffset=0\nsample_rate={one.sampling_frequency}\n"
+    )
     pd.DataFrame(dict(cluster_id=[2, 4, 9], group=["good", "good", "mua"])).to_csv(tmp_path / "cluster_group.tsv", sep="\t", index=False)
     trials = read_sorting(tmp_path, bin_width=0.1, chunk=1.0, units="quality == 'good'")
     assert trials.unit_ids.tolist() == [2, 4]
