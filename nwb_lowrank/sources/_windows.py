@@ -158,8 +158,8 @@ def chunk_windows(segments: np.ndarray, width: float, chunk: float | None) -> Wi
     numbers = np.floor(np.round((segments[:, 1] - segments[:, 0]) / width, ROUND))
     if numbers.sum() > MOST_BINS:
         raise ValueError(
-            f"read_nwb: the recording lasts from {segments.min():g} to {segments.max():g} s, which is {numbers.sum():.3g} bins. Pass a larger "
-            "bin_width=, or table= and window= (one spike on a wrong clock is enough to stretch it so)."
+            f"read_nwb: the recording lasts from {segments.min():g} to {segments.max():g} s, which is {numbers.sum():.3g} bins. "
+            "Pass a larger bin_width=, or table= and window= (one spike on a wrong clock is enough to stretch it so)."
         )
     starts, lengths = [], []
     for (first, _), bins in zip(segments, numbers.astype(int)):

@@ -103,7 +103,13 @@ def test_two_writers_at_once_both_succeed(folder, results):
     assert not [name for name in digests(folder) if name.startswith(".")]
 
 
-HOLD = "import sys, time, pathlib\nfrom nwb_lowrank.sinks._lock import only_writer\nwith only_writer(pathlib.Path(sys.argv[1]), 'x'):\n    print(1, flush=True)\n    time.sleep(600)"
+HOLD = """
+import sys, time, pathlib
+from nwb_lowrank.sinks._lock import only_writer
+with only_writer(pathlib.Path(sys.argv[1]), "x"):
+    print(1, flush=True)
+    time.sleep(600)
+"""
 
 
 def test_a_second_writer_is_told_and_a_killed_one_holds_nothing(folder, results, monkeypatch):

@@ -81,7 +81,8 @@ def whole(tmp_path_factory, make_nwb):
     every = np.arange(0.05, 20, 0.1)
     nwb = make_nwb(
         [every, every[::2], every[::5]], columns=dict(quality=["good", "mua", "good"]), electrodes=["M1", "PMd", "M1"],
-        obs=[[[0, 9.0], [10.0, 20]]] * 3, trials=dict(start_time=np.arange(0.0, 18, 2), stop_time=np.arange(0.0, 18, 2) + 1.5, side=["l", "r", "l"] * 3),
+        obs=[[[0, 9.0], [10.0, 20]]] * 3,
+        trials=dict(start_time=np.arange(0.0, 18, 2), stop_time=np.arange(0.0, 18, 2) + 1.5, side=["l", "r", "l"] * 3),
         behavior=dict(hand=(every, np.column_stack([every, every]), dict(unit="m"))),
     )  # fmt: skip
     path = tmp_path_factory.mktemp("whole") / "whole.nwb"
@@ -117,7 +118,8 @@ def wreck(file: h5py.File, target: str, how: str) -> None:
         flat = np.atleast_1d(values)
         number = flat if flat.dtype.kind in "iuf" else np.arange(len(flat))
         made = {
-            "empty": flat[:0] if flat.dtype.kind in "iuf" else np.zeros(0), "shorter": number[:-1], "longer": np.concatenate([number, number]),
+            "empty": flat[:0] if flat.dtype.kind in "iuf" else np.zeros(0),
+            "shorter": number[:-1], "longer": np.concatenate([number, number]),
             "text": np.array(["x"] * len(flat), dtype=object), "negative": -number.astype(float).astype(np.int64) - 1,
             "nan": np.full(number.shape, np.nan), "huge": np.full(number.shape, 2**62), "scalar": np.float64(3),
             "matrix": np.tile(number.ravel(), (3, 1)), "bytes": np.array([b"\xff\xfe"] * len(flat), dtype="S2"),
