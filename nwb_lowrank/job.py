@@ -6,6 +6,7 @@ import importlib
 import os
 from collections import Counter
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -35,8 +36,34 @@ def prepared_output(options):
     """Where the results will go, after making sure before a long fit that they can."""
     from .sinks.nwb import check_output
 
-    return check_output(options.file, options.output, in_place=options.in_place, sidecar=options.sidecar, run=options.run_name,
+    if source_of(options) is None:  # a sorter's folder is no NWB file that could be copied
+        options.sidecar = True
+        options.output = options.output or Path(options.file).with_name(f"{Path(options.file).name}_lowrank.nwb")
+    return check_output(source_of(options), options.output, in_place=options.in_place, sidecar=options.sidecar, run=options.run_name,
                         overwrite=options.overwrite)  # fmt: skip
+
+
+def source_of(options):
+    """The NWB file that is fitted; None for a folder of sorted spikes."""
+    from .sources._nwb_zarr import is_zarr
+
+    return None if Path(options.file).is_dir() and not is_zarr(Path(options.file)) else options.file
+
+
+def _read(options) -> Trials:
+    """Trials of an NWB file or Zarr store, or of a folder that spikeinterface, Phy or Kilosort wrote."""
+    same = dict(bin_width=options.bin, align=options.align, window=options.window and tuple(options.window), table=options.table,
+                trials=options.trials, units=options.units, chunk=options.chunk)  # fmt: skip
+    if source_of(options) is None:
+        unknown = [f"--{name}" for name in ("signal", "behavior", "neuropil", "dff") if getattr(options, name)]
+        if unknown:
+            raise ValueError(f"nwb-lowrank fit: a sorting has spikes only; got {', '.join(unknown)}. Leave it out, or pass an NWB file.")
+        return nl.read_sorting(options.file, **same)
+    return nl.read_nwb(
+        options.file, **same, signal=options.signal, behavior=options.behavior, mask_nan_behavior=options.mask_nan_behavior,
+        average_behavior=options.average_behavior, neuropil=options.neuropil, neuropil_weight=options.neuropil_weight, dff=options.dff,
+        dff_percentile=options.dff_percentile,
+    )  # fmt: skip
 
 
 def set_threads(threads: int | None) -> None:
@@ -55,12 +82,7 @@ def set_threads(threads: int | None) -> None:
 
 def cut(options) -> tuple[Trials, np.ndarray]:
     """Trials with held-out neurons and forecast bins marked, and the split of the trials."""
-    trials = nl.read_nwb(
-        options.file, bin_width=options.bin, align=options.align, window=options.window and tuple(options.window), table=options.table,
-        trials=options.trials, units=options.units, signal=options.signal, behavior=options.behavior, chunk=options.chunk,
-        mask_nan_behavior=options.mask_nan_behavior, average_behavior=options.average_behavior, neuropil=options.neuropil,
-        neuropil_weight=options.neuropil_weight, dff=options.dff, dff_percentile=options.dff_percentile,
-    )  # fmt: skip
+    trials = _read(options)
     for name in ("test", "held_out"):
         if not 0 <= getattr(options, name) < 1:
             raise ValueError(

@@ -18,7 +18,7 @@ def add(commands):
         "--behavior hand_vel --units \"quality == 'good' and rate > 0.5\"",
     )  # fmt: skip
     command.set_defaults(run=run)
-    command.add_argument("file")
+    command.add_argument("file", help="NWB file, Zarr store, or folder of sorted spikes (spikeinterface, Phy, Kilosort)")
     data = command.add_argument_group("data")
     data.add_argument("--bin", type=float, metavar="S", help="bin width, seconds; calcium traces may leave it out (one frame a bin)")
     data.add_argument("--table", help="interval table, by name ('trials'); 'none' cuts chunks")
@@ -92,7 +92,7 @@ def run(options) -> None:
     trials, split = job.cut(options)
     print(job.describe(trials, split))
     results = job.analyse(options, trials, split)
-    path = nl.write_nwb(options.file, results, output=options.output, in_place=options.in_place, backup=options.backup,
+    path = nl.write_nwb(job.source_of(options), results, output=options.output, in_place=options.in_place, backup=options.backup,
                         sidecar=options.sidecar, run=options.run_name, overwrite=options.overwrite)  # fmt: skip
     options.checkpoint.unlink(missing_ok=True)
     print(f"\n{scores_text(results.scores)}\n\n{fixed_points_text(results.fixed_points)}\n\nwritten: {path}")
