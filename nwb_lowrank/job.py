@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
+from collections import Counter
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -41,7 +43,34 @@ def prepared_output(options):
     """Where the results will go, after making sure before a long fit that they can."""
     from .sinks.nwb import check_output
 
-    return check_output(options.file, options.output, in_place=options.in_place, run=options.run_name, overwrite=options.overwrite)
+    if source_of(options) is None:  # a sorter's folder is no NWB file that could be copied
+        options.sidecar = True
+        options.output = options.output or Path(options.file).with_name(f"{Path(options.file).name}_lowrank.nwb")
+    return check_output(source_of(options), options.output, in_place=options.in_place, sidecar=options.sidecar, run=options.run_name,
+                        overwrite=options.overwrite)  # fmt: skip
+
+
+def source_of(options):
+    """The NWB file that is fitted; None for a folder of sorted spikes."""
+    from .sources._nwb_zarr import is_zarr
+
+    return None if Path(options.file).is_dir() and not is_zarr(Path(options.file)) else options.file
+
+
+def _read(options) -> Trials:
+    """Trials of an NWB file or Zarr store, or of a folder that spikeinterface, Phy or Kilosort wrote."""
+    same = dict(bin_width=options.bin, align=options.align, window=options.window and tuple(options.window), table=options.table,
+                trials=options.trials, units=options.units, chunk=options.chunk)  # fmt: skip
+    if source_of(options) is None:
+        unknown = [f"--{name}" for name in ("signal", "behavior", "input", "neuropil", "dff") if getattr(options, name)]
+        if unknown:
+            raise ValueError(f"nwb-lowrank fit: a sorting has spikes only; got {', '.join(unknown)}. Leave it out, or pass an NWB file.")
+        return nl.read_sorting(options.file, **same)
+    return nl.read_nwb(
+        options.file, **same, signal=options.signal, behavior=options.behavior, mask_nan_behavior=options.mask_nan_behavior,
+        average_behavior=options.average_behavior, neuropil=options.neuropil, neuropil_weight=options.neuropil_weight, dff=options.dff,
+        dff_percentile=options.dff_percentile, inputs=options.input,
+    )  # fmt: skip
 
 
 def set_threads(threads: int | None) -> None:
@@ -60,11 +89,7 @@ def set_threads(threads: int | None) -> None:
 
 def cut(options) -> tuple[Trials, np.ndarray]:
     """Trials with held-out neurons and forecast bins marked, and the split of the trials."""
-    trials = nl.read_nwb(
-        options.file, bin_width=options.bin, align=options.align, window=options.window and tuple(options.window), table=options.table,
-        trials=options.trials, units=options.units, signal=options.signal, behavior=options.behavior, chunk=options.chunk,
-        mask_nan_behavior=options.mask_nan_behavior, inputs=options.input,
-    )  # fmt: skip
+    trials = _read(options)
     for name in ("test", "held_out"):
         if not 0 <= getattr(options, name) < 1:
             raise ValueError(
@@ -88,10 +113,17 @@ def describe(trials: Trials, split: np.ndarray) -> str:
     """One paragraph on what is about to be fitted."""
     entries = trials.mask.mean()
     total = f"{trials.counts.sum():.0f} spikes" if trials.is_counts else "continuous signal"
-    dropped = trials.origin.get("dropped") or []
+    dropped = Counter(trial["reason"] for trial in trials.origin.get("dropped") or [])
+    gone = Counter(roi["reason"] for roi in trials.origin.get("dropped_rois") or [])
     return (f"{len(trials)} trials ({(split == 'test').sum()} test) x {trials.bins} bins of {trials.bin_width * 1e3:.4g} ms x "
             f"{trials.neurons} neurons ({trials.held_out.sum()} held out); {total}; {entries:.0%} of the entries recorded"
-            + (f"; {len(dropped)} trials dropped: {dropped[0]}" if dropped else ""))  # fmt: skip
+            + _lost("trials", dropped) + _lost("ROIs", gone))  # fmt: skip
+
+
+def _lost(what: str, reasons: Counter) -> str:
+    """'; 3 trials dropped (2 cue is NaN, 1 outside the recording)', or nothing."""
+    listed = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
+    return f"; {reasons.total()} {what} dropped ({listed})" if reasons else ""
 
 
 def build(options, trials: Trials, neurons: int | None = None):
