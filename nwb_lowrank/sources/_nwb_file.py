@@ -21,6 +21,8 @@ from pynwb.image import ImageSeries, IndexSeries
 from pynwb.misc import AnnotationSeries, DecompositionSeries
 from pynwb.ophys import RoiResponseSeries
 
+from ._dandi_address import is_dandi
+
 RESULTS_MODULE = "lowrank_rnn"  # our own results; never data
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 NOT_BEHAVIOR = (ElectricalSeries, PatchClampSeries, ImageSeries, IndexSeries, AnnotationSeries, DecompositionSeries,
@@ -43,6 +45,13 @@ def open_nwb(source, who: str) -> Iterator[tuple[NWBFile, dict]]:
     if isinstance(source, NWBFile):
         yield source, _origin(source, source.container_source, None)
         return
+    if is_dandi(source):
+        from .dandi import find_asset
+
+        asset = find_asset(source)
+        with open_nwb(asset.download(), who) as (nwb, origin):
+            yield nwb, origin | asset.origin()
+        return
     if isinstance(source, (str, os.PathLike)):
         path, digest = _checked_path(Path(source), who)
     elif hasattr(source, "read") and hasattr(source, "seek"):
@@ -54,7 +63,7 @@ def open_nwb(source, who: str) -> Iterator[tuple[NWBFile, dict]]:
         warnings.simplefilter("ignore")  # pynwb's remarks about the source file are not about this reading
         with _open_hdf5(source, path, who) as file, NWBHDF5IO(file=file, mode="r", load_namespaces=True) as io:
             nwb = _read(io, path, who)
-            yield nwb, _origin(nwb, path, digest)
+            yield nwb, _origin(nwb, path, digest) | getattr(source, "origin", {})
 
 
 def _checked_path(path: Path, who: str) -> tuple[Path, str]:
