@@ -65,3 +65,22 @@ class Server:
             DANDI_INSTANCE=f"{self.api}/api", DANDI_NO_ET="1", HOME=str(folder), NWB_LOWRANK_CACHE=str(Path(folder) / "cache"),
             PYTHON_KEYRING_BACKEND="keyring.backends.null.Keyring", OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "1"),
         )  # fmt: skip
+
+
+def recording(path: Path, *, seed: int = 0, neurons: int = 6, count: int = 10, subject: str = "1", session: str | None = None) -> Path:
+    """A small session with trials, a cue and a behaviour series, complete enough for DANDI."""
+    import numpy as np
+    import pandas as pd
+
+    from nwb_lowrank.sinks.recording import write_recording
+
+    rng = np.random.default_rng(seed)
+    starts = 1 + 0.6 * np.arange(count)
+    times = np.arange(0.5, starts[-1] + 1, 0.01)
+    return write_recording(
+        path,
+        spike_times=[np.sort(rng.uniform(0.6, starts[-1] + 0.9, 150 + 10 * neuron)) for neuron in range(neurons)],
+        trials=pd.DataFrame(dict(start_time=starts, stop_time=starts + 0.4, cue=starts + 0.1)),
+        behavior={"hand": (times, np.stack([np.sin(times), np.cos(times)], 1), "m")},
+        subject=dict(subject_id=subject, species="Macaca mulatta", sex="F", age="P5Y", description="simulated"),
+    )

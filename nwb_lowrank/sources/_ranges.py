@@ -44,6 +44,7 @@ class RemoteFile(io.RawIOBase):
         self._url_of, self._url, self._session = url_of, None, PatientSession()
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
         self._at = 0
+        self._run, self._next = 0, -1  # blocks that small reads took one after the other, and the one that would go on
 
     def readable(self) -> bool:
         return True
@@ -78,16 +79,20 @@ class RemoteFile(io.RawIOBase):
         """Metadata and small chunks: whole blocks, and more of them the longer the reads go on from one to the next."""
         for index in range(start // BLOCK, (stop - 1) // BLOCK + 1):
             if index not in self._blocks:
-                run = next(back for back in range(MOST_AHEAD * AHEAD + 1) if index - 1 - back not in self._blocks)
-                last = index
-                while last - index < run // AHEAD and last + 1 not in self._blocks and (last + 1) * BLOCK < self.size:
-                    last += 1
-                data = self._get(index * BLOCK, min((last + 1) * BLOCK, self.size))
-                self._keep(index, data)
+                self._keep(index, self._get(index * BLOCK, min((index + self._fetched(index)) * BLOCK, self.size)))
             self._blocks.move_to_end(index)
             left, block = index * BLOCK, self._blocks[index]
             first, end = max(start, left), min(stop, left + len(block))
             view[first - start : end - start] = block[first - left : end - left]
+
+    def _fetched(self, index: int) -> int:
+        """How many blocks to fetch from `index` on, and note where the run of small reads stands."""
+        run = self._run if index == self._next else 0
+        number = 1
+        while number <= min(run // AHEAD, MOST_AHEAD) and index + number not in self._blocks and (index + number) * BLOCK < self.size:
+            number += 1
+        self._run, self._next = run + number, index + number
+        return number
 
     def _large(self, view, start: int, stop: int) -> None:
         """Data: what is asked for but for the blocks that are here, in one request."""

@@ -26,7 +26,7 @@ from ._ranges import RemoteFile
 
 __all__ = ["Asset", "find_asset", "find_assets", "is_dandi", "download_all"]
 WHAT = ("variableMeasured", "measurementTechnique", "approach")  # metadata that tell what a file holds
-CHUNK = 1 << 20
+CHUNK = 1 << 16  # bytes; a dropped connection loses at most so many
 FEW = 5
 
 
