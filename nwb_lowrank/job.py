@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections.abc import Callable
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from tqdm import tqdm
 
 import nwb_lowrank as nl
@@ -30,11 +33,62 @@ def member(family: str, name: str) -> type:
     return known[name]
 
 
-def prepared_output(options):
+def single(options):
+    """The options of one fit, from a command line that may ask for several."""
+    options.file, options.rank, options.seed = options.file[0], options.rank[0], options.seed[0]
+    return options
+
+
+def fit_one(options, *, progress: bool = True, checkpoint: Path | None = None, say: Callable[[str], None] | None = None):
+    """The whole job of one recording: path of the written file, and the results.
+
+    A DANDI address in `options.file` becomes the one that names the version, and is downloaded.
+    """
+    source = locate(options, progress=progress)
+    output = prepared_output(options, source)
+    options.checkpoint = checkpoint or output.with_name(f".{output.name}.{options.run_name}.checkpoint")
+    options.resume = options.resume or (checkpoint is not None and checkpoint.exists())
+    set_threads(options.threads)
+    trials, split = cut(options)
+    if say:
+        say(describe(trials, split))
+    results = analyse(options, trials, split, progress=progress)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(output.with_name(f".{output.name}.lock")):  # several runs of one file end at the same time
+        where = dict(output=None if options.in_place else output, in_place=options.in_place)
+        path = nl.write_nwb(source, results, **where, run=options.run_name, overwrite=options.overwrite)
+    for done in (options.checkpoint, output.with_name(f".{output.name}.lock")):
+        done.unlink(missing_ok=True)
+    return path, results
+
+
+def locate(options, *, progress: bool = True) -> Path:
+    """Path of the recording on this machine. Sets where its results go: named for DANDI when it comes from there or --folder asks."""
+    from .sources._dandi_address import is_dandi
+
+    source, name, folder = options.file, None, getattr(options, "folder", None)
+    if is_dandi(source):
+        from .sources.dandi import find_asset
+
+        asset = find_asset(source)
+        options.file, name, folder = asset.url, asset.path, folder or "."
+        source = asset.download(progress=progress)
+        if options.in_place:
+            raise ValueError("nwb-lowrank fit: --in-place writes into a file of yours; an asset on DANDI is not. Leave it out.")
+    if options.output is None and not options.in_place and folder is not None:
+        from .sinks.names import upload_path
+
+        options.output = str(Path(folder) / upload_path(source, name))
+    return Path(source)
+
+
+def prepared_output(options, source: Path | None = None):
     """Where the results will go, after making sure before a long fit that they can."""
     from .sinks.nwb import check_output
 
-    return check_output(options.file, options.output, in_place=options.in_place, run=options.run_name, overwrite=options.overwrite)
+    return check_output(
+        source or options.file, options.output, in_place=options.in_place, run=options.run_name, overwrite=options.overwrite
+    )
 
 
 def set_threads(threads: int | None) -> None:
@@ -105,10 +159,10 @@ def settings(options) -> FitSettings:
     return FitSettings(**{field.name: getattr(options, field.name) for field in fields(FitSettings) if hasattr(options, field.name)})
 
 
-def analyse(options, trials: Trials, split: np.ndarray) -> nl.Results:
+def analyse(options, trials: Trials, split: np.ndarray, *, progress: bool = True) -> nl.Results:
     """Fit the training trials, then infer, score and search on what was fitted."""
     model, proposal = build(options, trials)
-    with Bars() as bars:
+    with Bars(progress) as bars:
         fit = nl.fit(model, proposal, trials.select(split == "train"), settings(options), seed=options.seed, device=options.device,
                      on_step=bars.step, checkpoint=options.checkpoint, resume=options.resume)  # fmt: skip
         posterior = nl.infer(fit, trials, seed=options.seed, device=options.device, on_batch=bars.batch)
@@ -120,8 +174,8 @@ def analyse(options, trials: Trials, split: np.ndarray) -> nl.Results:
 class Bars:
     """Progress bars of the warm start, the gradient steps and the inference, one after the other."""
 
-    def __init__(self):
-        self.bar, self.stage = None, None
+    def __init__(self, shown: bool = True):
+        self.bar, self.stage, self.shown = None, None, shown
 
     def __enter__(self) -> Bars:
         return self
@@ -142,5 +196,5 @@ class Bars:
     def _bar(self, stage: str, total: int, unit: str) -> tqdm:
         if stage != self.stage:
             self.__exit__()
-            self.stage, self.bar = stage, tqdm(total=total, desc=f"{stage:>10}", unit=unit, dynamic_ncols=True)
+            self.stage, self.bar = stage, tqdm(total=total, desc=f"{stage:>10}", unit=unit, dynamic_ncols=True, disable=not self.shown)
         return self.bar

@@ -56,7 +56,8 @@ MAY = {
 DOORS = {
     "pynwb hdmf": "sources/*nwb* sinks/*",
     "h5py": "sources/*nwb* sources/nlb.py sinks/*",
-    "dandi": "sources/dandi.py",
+    "dandi dandischema": "sources/*dandi* sinks/dandi.py",
+    "nwbinspector": "sinks/dandi.py",
     "spikeinterface": "sources/sorting.py",
     "pynapple": "sources/pynapple.py",
     "sklearn": "initialise.py metrics/decoding.py",

@@ -6,6 +6,7 @@ import shlex
 
 import nwb_lowrank as nl
 
+from ._many import run_many
 from ._texts import fixed_points_text, scores_text
 
 
@@ -18,7 +19,13 @@ def add(commands):
         "--behavior hand_vel --units \"quality == 'good' and rate > 0.5\"",
     )  # fmt: skip
     command.set_defaults(run=run)
-    command.add_argument("file")
+    command.add_argument("file", nargs="+", help="NWB files, or places on DANDI; several: one fit each, in parallel")
+    add_options(command)
+    return command
+
+
+def add_options(command) -> None:
+    """Every option of a fit; `dandi fit` has the same."""
     data = command.add_argument_group("data")
     data.add_argument("--bin", type=float, metavar="S", help="bin width, seconds; calcium traces may leave it out (one frame a bin)")
     data.add_argument("--table", help="interval table, by name ('trials'); 'none' cuts chunks")
@@ -36,7 +43,7 @@ def add(commands):
                        help="of the active neurons, for co-smoothing (%(default)s); a `heldout` column of the file goes first")  # fmt: skip
     split.add_argument("--forecast", type=int, default=0, metavar="BINS", help="last bins of every trial, for forward prediction")
     model = command.add_argument_group("model")
-    model.add_argument("--rank", type=int, required=True, help="R, latent dimensions")
+    model.add_argument("--rank", type=int, nargs="+", required=True, help="R, latent dimensions; several: one fit each")
     model.add_argument("--hidden", type=int, default=64, metavar="H", help="hidden units of the network (%(default)s)")
     model.add_argument("--nonlinearity", default="clipped_relu", help="clipped_relu, relu, tanh or identity (%(default)s)")
     model.add_argument("--observation", help="poisson or gaussian (by the data)")
@@ -50,8 +57,12 @@ def add(commands):
     out.add_argument("--in-place", action="store_true", help="write into the source itself (by a verified copy)")
     out.add_argument("--run", dest="run_name", default="fit0", metavar="NAME", help="name of this run in the file (%(default)s)")
     out.add_argument("--overwrite", action="store_true", help="replace a run of that name")
-    out.add_argument("--resume", action="store_true", help="go on from the checkpoint of an interrupted fit")
-    return command
+    out.add_argument("--resume", action="store_true", help="go on from the checkpoint of an interrupted fit (several fits always do)")
+    out.add_argument("--folder", metavar="FOLDER", help="results go here, named for DANDI (sub-X/sub-X_..._desc-lowrank_ecephys.nwb)")
+    out.add_argument("--dandiset", metavar="ID", help="write a dandiset.yaml of this dandiset of yours into --folder, for the upload")
+    many = command.add_argument_group("several fits (Dask)")
+    many.add_argument("--workers", type=int, metavar="N", help="processes on this machine (half of the cores)")
+    many.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler instead, such as tcp://host:8786")
 
 
 def _training_options(group) -> None:
@@ -67,7 +78,7 @@ def _training_options(group) -> None:
         value = getattr(default, name)
         group.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value, metavar=metavar, help=f"{text} (%(default)s)")
     group.add_argument("--segment", type=int, metavar="BINS", help="train on random pieces of this many bins")
-    group.add_argument("--seed", type=int, default=0)
+    group.add_argument("--seed", type=int, nargs="+", default=[0], help="several: one fit each (0)")
     group.add_argument("--device", default="auto", help="auto, cpu or cuda (%(default)s)")
     group.add_argument("--threads", type=int, metavar="N", help="CPU threads (OMP_NUM_THREADS, else half of the cores, at most 4)")
 
@@ -75,14 +86,13 @@ def _training_options(group) -> None:
 def run(options) -> None:
     from .. import job
 
-    output = job.prepared_output(options)
-    options.checkpoint = output.with_name(f".{output.name}.{options.run_name}.checkpoint")
-    job.set_threads(options.threads)
-    trials, split = job.cut(options)
-    print(job.describe(trials, split))
-    results = job.analyse(options, trials, split)
-    path = nl.write_nwb(options.file, results, output=options.output, in_place=options.in_place, run=options.run_name,
-                        overwrite=options.overwrite)  # fmt: skip
-    options.checkpoint.unlink(missing_ok=True)
+    if len(options.file) * len(options.rank) * len(options.seed) > 1 or options.scheduler:
+        return run_many(options, options.file)
+    options = job.single(options)
+    if options.dandiset:
+        from ..sinks.dandi import write_yaml
+
+        write_yaml(options.folder or ".", options.dandiset)
+    path, results = job.fit_one(options, say=print)
     print(f"\n{scores_text(results.scores)}\n\n{fixed_points_text(results.fixed_points)}\n\nwritten: {path}")
     print(f"look at it: nwb-lowrank plot {shlex.quote(str(path))}")

@@ -34,6 +34,12 @@ def cached(digests: dict[str, str], size: int) -> Path | None:
     return path if path is not None and path.is_file() and path.stat().st_size == size else None
 
 
+def any_cached(digests: dict[str, str]) -> Path | None:
+    """The same when the size is not known."""
+    path = _place(digests)
+    return path if path is not None and path.is_file() else None
+
+
 def fetch(name: str, size: int, digests: dict[str, str], chunks: Callable[[int], Iterator[bytes]], progress: bool = True) -> Path:
     """The cached file, downloaded first if need be.
 

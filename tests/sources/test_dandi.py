@@ -14,7 +14,8 @@ from dandi_world import TOKEN
 
 from nwb_lowrank.sources import _dandi_cache as cache
 from nwb_lowrank.sources import _patient
-from nwb_lowrank.sources.dandi import Asset, download_all, find_asset, find_assets, instance_of, token_variable
+from nwb_lowrank.sources._dandi_errors import token_variable
+from nwb_lowrank.sources.dandi import Asset, download_all, find_asset, find_assets, instance_of
 from nwb_lowrank.sources.nwb import read_nwb
 
 ONE = "DANDI:000001/0.240202.0002/sub-1/sub-1_ses-a_behavior+ecephys.nwb"

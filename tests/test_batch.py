@@ -1,0 +1,175 @@
+"""Many fits: isolated, resumable, nothing fitted twice. The cluster is a real one of Dask, the archive the stand-in server."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from dandi_world import Server, from_file, recording
+
+import nwb_lowrank as nl
+from nwb_lowrank import batch
+from nwb_lowrank.batch import MANIFEST, Manifest, Task, fit_all, run_task, table
+from nwb_lowrank.cli import build_parser, main
+from nwb_lowrank.commands._many import tasks_of
+
+QUICK = ["--bin", "0.05", "--warm-rounds", "1", "--steps", "1", "--particles", "2", "--hidden", "2"]
+
+
+@pytest.fixture(scope="module")
+def sessions(tmp_path_factory):
+    """Two good recordings and one that is cut short."""
+    folder = tmp_path_factory.mktemp("sessions")
+    good = [recording(folder / f"sub-{n}_ses-a_behavior+ecephys.nwb", seed=n, subject=str(n), count=8) for n in range(2)]
+    broken = folder / "sub-9_ecephys.nwb"
+    broken.write_bytes(good[0].read_bytes()[:20_000])
+    return [*good, broken]
+
+
+def tasks(sources, folder, *more):
+    words = ["fit", *map(str, sources), "--rank", "1", *QUICK, "--folder", str(folder), *more]
+    options = build_parser().parse_args(words)
+    return tasks_of(options, options.file)
+
+
+def test_tasks_are_every_source_rank_and_seed(sessions, tmp_path):
+    made = tasks(sessions[:2], tmp_path, "--rank", "1", "2", "--seed", "0", "1")
+    assert len(made) == 8 and len({task.key for task in made}) == 8 and len({task.fingerprint for task in made}) == 8
+    assert made[0].output == str(tmp_path / "sub-0" / "sub-0_ses-a_desc-lowrank_behavior+ecephys.nwb")
+    assert [task.run for task in made[:4]] == ["fit0-rank1-seed0", "fit0-rank1-seed1", "fit0-rank2-seed0", "fit0-rank2-seed1"]
+    moved = Task(made[0].source, "elsewhere.nwb", "fit0", made[0].options | dict(workers=9, threads=2, folder="x"))
+    assert moved.fingerprint == made[0].fingerprint  # where it runs is not what it is
+    assert Task(made[0].source, "o", "fit0", made[0].options | dict(bin=0.1)).fingerprint != made[0].fingerprint
+
+
+def test_two_recordings_must_not_write_the_same_run(sessions, tmp_path):
+    with pytest.raises(ValueError, match="would both write run 'fit0'"):
+        fit_all(tasks([sessions[0], sessions[0]], tmp_path), tmp_path)
+    with pytest.raises(ValueError, match="expected at least one recording"):
+        fit_all([], tmp_path)
+
+
+def test_the_manifest_is_whole_or_old_and_knows_other_settings(sessions, tmp_path):
+    first, second = tasks(sessions[:2], tmp_path)
+    manifest = Manifest(tmp_path / MANIFEST)
+    row = dict(key=first.key, fingerprint=first.fingerprint, error=None, output=str(sessions[0]))
+    manifest.add(row)
+    manifest.add(dict(row, key=second.key, fingerprint=second.fingerprint, error="no"))
+    again = Manifest(tmp_path / MANIFEST)
+    assert again.rows == manifest.rows and set(again.done([first, second])) == {first.key}
+    assert not again.done([Task(first.source, first.output, first.run, first.options | dict(rank=2))])
+    with again.alone(), pytest.raises(ValueError, match="another batch is at work"), Manifest(tmp_path / MANIFEST).alone():
+        pass
+    (tmp_path / MANIFEST).write_text("{")
+    with pytest.raises(ValueError, match="is not a manifest of this package"):
+        Manifest(tmp_path / MANIFEST)
+
+
+def test_a_failure_is_a_row_with_a_sentence(sessions, tmp_path, monkeypatch):
+    (task,) = tasks(sessions[2:], tmp_path)
+    row = run_task(vars(task))
+    assert row["error"].startswith(("check_output", "write_nwb: ")) and "damaged or cut short" in row["error"] and row["trace"] is None
+
+    def surprise(*args, **kwargs):
+        raise ZeroDivisionError("token SECRETSECRET")
+
+    monkeypatch.setattr(batch.job, "fit_one", surprise)
+    row = run_task(vars(task))
+    assert row["error"].startswith("ZeroDivisionError") and "SECRET" not in json.dumps(row) and row["trace"]
+    assert table([row]).loc[0, "error"] == row["error"]
+
+
+def test_an_output_that_a_killed_run_left_is_recognised(sessions, tmp_path, monkeypatch):
+    (task,) = tasks(sessions[:1], tmp_path)
+    first = run_task(vars(task))
+    assert first["error"] is None and first["trials"] == 8 and first["units"] == 6
+    before = os.stat(task.output)
+    again = run_task(vars(task))
+    assert again["error"] is None and again["seconds"] is None and again["scores"] == first["scores"]
+    assert os.stat(task.output).st_mtime_ns == before.st_mtime_ns
+    other = Task(task.source, task.output, task.run, task.options | dict(rank=2))
+    assert "already has a run 'fit0'" in run_task(vars(other))["error"]  # nothing is replaced silently
+    assert not list(Path(task.output).parent.glob(".*"))
+
+
+def test_the_command_fits_several_with_one_broken_and_goes_on(sessions, tmp_path, capsys):
+    """A real two-worker cluster: two results, one error; the same command again only retries what failed."""
+    words = ["fit", *map(str, sessions), "--rank", "1", *QUICK, "--folder", str(tmp_path), "--workers", "2", "--dandiset", "123456"]
+    assert main(words) == 1
+    out, progress = capsys.readouterr()
+    assert "2 of 3 fits done, 1 failed" in out and "damaged or cut short" in out and "failed" in progress
+    written = sorted(tmp_path.glob("sub-*/*.nwb"))
+    assert [nl.list_runs(path) for path in written] == [["fit0"], ["fit0"]]
+    stamps = [os.stat(path).st_mtime_ns for path in written]
+    assert main(words) == 1 and [os.stat(path).st_mtime_ns for path in written] == stamps
+    assert "identifier: 'DANDI:123456'" in (tmp_path / "dandiset.yaml").read_text()
+    with pytest.raises(SystemExit):
+        main(["fit", *words[1:3]])  # --rank is needed as before
+
+
+def test_no_scheduler_is_a_sentence(sessions, tmp_path):
+    with pytest.raises(ConnectionError, match="no Dask scheduler answers at 'nonsense://x'"):
+        fit_all(tasks(sessions[:1], tmp_path), tmp_path, scheduler="nonsense://x")
+
+
+ASSETS, BROKEN, KILLED_AFTER = 40, 4, 15
+
+
+def archive_of_forty(folder: Path) -> dict:
+    """36 good assets; one whose blob is gone, one of a wrong digest, one cut short, one without spikes."""
+    from datetime import datetime, timezone
+
+    from pynwb import NWBHDF5IO, NWBFile
+
+    files = [recording(folder / f"{n}.nwb", seed=n, subject=f"{n:02d}", count=8) for n in range(ASSETS)]
+    files[20].write_bytes(files[20].read_bytes()[:30_000])
+    with NWBHDF5IO(files[30], "w") as io:
+        io.write(NWBFile("nothing", "nothing-1", datetime(2020, 1, 1, tzinfo=timezone.utc)))
+    assets = [from_file(f"sub-{n:02d}/sub-{n:02d}_ecephys.nwb", file) for n, file in enumerate(files)]
+    assets[3]["file"] = None
+    assets[11]["metadata"]["digest"]["dandi:sha2-256"] = "0" * 64
+    return {"000040": {"versions": {"0.240101.0001": assets, "draft": []}}}
+
+
+@pytest.mark.slow
+def test_forty_assets_four_broken_killed_half_way_and_resumed(tmp_path):
+    """SIGKILL to the whole process group after 15 results. Then: 36 results, 4 sentences, none fitted twice, nothing left over."""
+    out = tmp_path / "out"
+    words = [sys.executable, "-m", "nwb_lowrank.cli", "dandi", "fit", "000040", "--glob", "sub-*/*.nwb", "--rank", "1", *QUICK,
+             "--folder", str(out), "--workers", "2"]  # fmt: skip
+    with Server(tmp_path, archive_of_forty(tmp_path)) as server:
+        environment = os.environ | server.environment(tmp_path)
+        first = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+        while done(out) < KILLED_AFTER:
+            assert first.poll() is None, first.communicate()[0].decode()
+            time.sleep(0.05)
+        os.killpg(first.pid, signal.SIGKILL)
+        first.communicate()
+        time.sleep(1)
+        stamps = {path: os.stat(path).st_mtime_ns for path in out.glob("sub-*/*.nwb")}
+        assert KILLED_AFTER - BROKEN <= len(stamps) < ASSETS - BROKEN
+        second = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=1200)
+    assert second.returncode == 1, second.stdout + second.stderr
+    written = sorted(out.glob("sub-*/*.nwb"))
+    rows = json.loads((out / MANIFEST).read_text())["rows"].values()
+    assert len(written) == ASSETS - BROKEN == sum(row["error"] is None for row in rows) and len(rows) == ASSETS
+    assert all(nl.list_runs(path) == ["fit0"] for path in written)
+    assert {path: os.stat(path).st_mtime_ns for path in stamps} == stamps  # what was fitted before the kill was not fitted again
+    errors = {re.search(r"sub-(\d\d)/", row["asset"])[1]: row["error"] for row in rows if row["error"]}
+    assert set(errors) == {"03", "11", "20", "30"}
+    assert "(404)" in errors["03"] and "does not match its digest" in errors["11"]
+    assert "damaged or cut short" in errors["20"] and "no units with spike times" in errors["30"]
+    assert "36 of 40 fits done, 4 failed" in second.stdout and "version 0.240101.0001 (the latest published" in second.stderr
+    assert not [path for path in out.rglob(".*") if path.suffix in (".nwb", ".part")]
+
+
+def done(folder: Path) -> int:
+    try:
+        return len(json.loads((folder / MANIFEST).read_text())["rows"])
+    except FileNotFoundError:
+        return 0
