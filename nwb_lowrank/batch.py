@@ -21,7 +21,7 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from . import job
-from .sources._patient import redacted
+from .sources._secrets import redacted
 
 MANIFEST = "lowrank_batch.json"
 UNEXPECTED_LINES = 12  # of a traceback, kept for failures that are not sentences

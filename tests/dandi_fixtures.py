@@ -29,6 +29,7 @@ def archive(tmp_path_factory):
         "000001": {"versions": {"draft": [*assets, other], "0.240101.0001": assets[:1], "0.240202.0002": assets[:3]}},
         "000002": {"versions": {"draft": [from_file("sub-s/sub-s_ecephys.nwb", Path(secret))]}, "embargo": True},
         "000003": {"versions": {"draft": assets[3:]}, "forbidden": True},
+        "000004": {"versions": {"draft": []}},
     }
     for manifest in sorted((shared_folder() / "dandi_manifests").glob("0*")):
         dandisets[manifest.name] = {"versions": {"draft": from_manifest(manifest), "0.220113.0408": from_manifest(manifest)}}

@@ -13,7 +13,6 @@ from tqdm import tqdm
 def run_many(options, sources: list) -> int:
     """Fit every source (a path, a place on DANDI, or an Asset) with every rank and seed; exit status 1 when some failed."""
     from ..batch import fit_all
-    from ..sinks.dandi import write_yaml
 
     if options.output is not None:
         raise ValueError("nwb-lowrank fit: --output names one file; several fits need --folder FOLDER. Pass that instead.")
@@ -21,6 +20,8 @@ def run_many(options, sources: list) -> int:
     folder = Path(options.folder or os.path.commonpath([Path(task.output).absolute().parent for task in tasks]))
     workers = options.workers or max(1, (os.cpu_count() or 1) // 2)
     if options.dandiset:
+        from ..sinks.dandi import write_yaml
+
         write_yaml(folder, options.dandiset)
     print(f"{len(tasks)} fits; results and {folder / 'lowrank_batch.json'} (the same command again goes on where this one stops)")
     failed = 0

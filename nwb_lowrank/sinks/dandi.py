@@ -15,7 +15,7 @@ from ..sources._nwb_file import RESULTS_MODULE, frame, open_nwb, result_runs
 
 YAML = "dandiset.yaml"
 LEAST = ("CRITICAL", "ERROR", "BEST_PRACTICE_VIOLATION", "PYNWB_VALIDATION")  # a suggestion is no finding
-ABOUT_PLACE = ("DANDI.NO_DANDISET_FOUND",)  # where the file lies, not what it is
+SEVERE = ("WARNING", "ERROR", "CRITICAL")
 
 
 @dataclass(frozen=True, order=True)
@@ -83,11 +83,15 @@ def _inspected(path: Path) -> Iterator[Finding]:
 
 
 def _validated(path: Path) -> Iterator[Finding]:
-    from dandi.validate import validate
-    from dandi.validate._types import Severity
+    from dandi.files import dandi_file
+    from dandi.utils import find_parent_directory_containing
 
-    for result in validate(path):
-        if result.id not in ABOUT_PLACE and (result.severity or 0) >= Severity.WARNING:
+    from ..sources.dandi import quiet
+
+    quiet()
+    home = find_parent_directory_containing(YAML, path.absolute())
+    for result in dandi_file(path.absolute(), dandiset_path=home).get_validation_errors():
+        if result.severity is not None and result.severity.name in SEVERE and not result.id.startswith("NWBI."):  # told already
             where = "" if result.within_asset_paths is None else ", ".join(result.within_asset_paths.values())
             yield Finding("dandi", result.id, where, " ".join(str(result.message).replace(str(path), path.name).split()))
 
@@ -103,7 +107,8 @@ def _source_of(path) -> Path | None:
         from ..sources._dandi_cache import any_cached
 
         return any_cached({f"dandi:{kind}": value for kind, value in digests.items()})
-    return Path(place) if place and Path(place).is_file() and Path(place).resolve() != Path(path).resolve() else None
+    beside = [] if not place else [Path(place), Path(path).with_name(Path(place).name)]
+    return next((where for where in beside if where.is_file() and not where.samefile(path)), None)
 
 
 def write_yaml(folder, dandiset: str) -> Path:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 from urllib.parse import urlsplit
 
 import requests
+
+from ._secrets import redacted
 
 log = logging.getLogger("nwb_lowrank.dandi")
 WAITS = (0.5, 1, 2, 4, 8)  # seconds before each further try
 AGAIN = (408, 429, 500, 502, 503, 504)
 TIMEOUT = (10, 60)  # seconds to connect, and between two bytes
 LONGEST = 60  # seconds that a server may ask us to wait
-SECRET = re.compile(r"((?:X-Amz-[\w-]+|Signature|AWSAccessKeyId|Key-Pair-Id|Policy|token)=)[^&\s\"')]+|(\btoken )[\w.-]{8,}", re.IGNORECASE)
 stopping = threading.Event()  # set by whoever interrupts threads that may be waiting here
 
 
@@ -26,25 +26,6 @@ def shown(url) -> str:
     """A URL that may be shown: without its query, where signatures are."""
     parts = urlsplit(str(url))
     return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
-
-
-def redacted(text: str) -> str:
-    """Text of others with signatures and tokens left out."""
-    return SECRET.sub(lambda match: f"{match[1] or match[2]}…", text)
-
-
-class _Redacting(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = redacted(record.getMessage()), ()
-        return True
-
-
-def redact_logs(*names: str) -> None:
-    """Whatever these loggers say from now on is redacted."""
-    for name in names:
-        logger = logging.getLogger(name)
-        if not any(isinstance(known, _Redacting) for known in logger.filters):
-            logger.addFilter(_Redacting())
 
 
 def wait(seconds: float, why: str) -> None:

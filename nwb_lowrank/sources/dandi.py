@@ -18,8 +18,9 @@ from urllib.parse import urlsplit
 from . import _dandi_cache as cache
 from ._dandi_address import Address, is_dandi, parse, spelled
 from ._dandi_errors import sentences, token_variable
-from ._patient import PatientSession, log, redact_logs, stopping
+from ._patient import PatientSession, log, stopping
 from ._ranges import RemoteFile
+from ._secrets import redact_logs
 
 __all__ = ["Asset", "find_asset", "find_assets", "is_dandi", "download_all"]
 WHAT = ("variableMeasured", "measurementTechnique", "approach")  # metadata that tell what a file holds
@@ -166,7 +167,7 @@ def download_all(assets: list[Asset], jobs: int = 4, progress: bool = True) -> l
 def _connect(where: Address):
     """The client for an address, and what the client itself makes of it when it is a URL that only it reads."""
     os.environ.setdefault("DANDI_NO_ET", "1")  # the client would tell a server about every use
-    _quiet()
+    quiet()
     if where.url is None:
         return _client(*instance_of(where.instance)), None
     from dandi.dandiarchive import parse_dandi_url
@@ -207,7 +208,7 @@ def _client(name: str, api: str):
     return client
 
 
-def _quiet() -> None:
+def quiet() -> None:
     """The client logs what is said better in one sentence; whoever sets DANDI_LOG_LEVEL sees it, redacted."""
     if "DANDI_LOG_LEVEL" not in os.environ:
         import dandi  # noqa: F401, which sets its own level
