@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,53 +43,69 @@ def single(options):
 def fit_one(options, *, progress: bool = True, checkpoint: Path | None = None, say: Callable[[str], None] | None = None):
     """The whole job of one recording: path of the written file, and the results.
 
-    A DANDI address in `options.file` becomes the one that names the version, and is downloaded.
+    A DANDI address in `options.file` becomes the one that names the version, and is downloaded or streamed.
     """
-    source = locate(options, progress=progress)
-    output = prepared_output(options, source)
-    options.checkpoint = checkpoint or output.with_name(f".{output.name}.{options.run_name}.checkpoint")
-    options.resume = options.resume or (checkpoint is not None and checkpoint.exists())
-    set_threads(options.threads)
-    trials, split = cut(options)
-    if say:
-        say(describe(trials, split))
-    results = analyse(options, trials, split, progress=progress)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(output.with_name(f".{output.name}.lock")):  # several runs of one file end at the same time
-        where = dict(output=None if options.in_place else output, in_place=options.in_place)
-        path = nl.write_nwb(source, results, **where, run=options.run_name, overwrite=options.overwrite)
-    for done in (options.checkpoint, output.with_name(f".{output.name}.lock")):
+    with located(options, progress=progress) as (source, origin):
+        output = prepared_output(options, source)
+        options.checkpoint = checkpoint or output.with_name(f".{output.name}.{options.run_name}.checkpoint")
+        options.resume = options.resume or (checkpoint is not None and checkpoint.exists())
+        set_threads(options.threads)
+        trials, split = cut(options, source)
+        trials = replace(trials, origin=trials.origin | origin)
+        if say:
+            say(describe(trials, split))
+        results = analyse(options, trials, split, progress=progress)
+        turn = output.with_name(f".{output.name}.turn")  # several runs of one file may end at the same time
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(turn):
+            path = nl.write_nwb(source, results, **_where(options, output), run=options.run_name, overwrite=options.overwrite)
+    for done in (turn, options.checkpoint):
         done.unlink(missing_ok=True)
     return path, results
 
 
-def locate(options, *, progress: bool = True) -> Path:
-    """Path of the recording on this machine. Sets where its results go: named for DANDI when it comes from there or --folder asks."""
+@contextmanager
+def located(options, *, progress: bool = True) -> Iterator[tuple[object, dict]]:
+    """What `read_nwb` reads, and what its origin is besides: a path, or the file-like object of a streamed asset.
+
+    Sets where the results go: below a folder and named for DANDI when the recording comes from there or --folder asks.
+    """
     from .sources._dandi_address import is_dandi
 
-    source, name, folder = options.file, None, getattr(options, "folder", None)
-    if is_dandi(source):
+    name, folder, source = None, options.folder, Path(options.file)
+    asset = None
+    if is_dandi(options.file):
         from .sources.dandi import find_asset
 
-        asset = find_asset(source)
-        options.file, name, folder = asset.url, asset.path, folder or "."
-        source = asset.download(progress=progress)
         if options.in_place:
             raise ValueError("nwb-lowrank fit: --in-place writes into a file of yours; an asset on DANDI is not. Leave it out.")
+        asset = find_asset(options.file)
+        options.file, name, folder = asset.url, asset.path, folder or "."
+        source = None if options.stream else asset.download(progress=progress)
+    elif options.stream:
+        raise ValueError("nwb-lowrank fit: --stream is for places on DANDI; got a file. Leave it out.")
     if options.output is None and not options.in_place and folder is not None:
         from .sinks.names import upload_path
 
         options.output = str(Path(folder) / upload_path(source, name))
-    return Path(source)
+    if source is not None:
+        yield source, asset.origin() if asset else {}
+        return
+    with asset.stream() as file:
+        yield file, {}
 
 
-def prepared_output(options, source: Path | None = None):
+def _where(options, output=None) -> dict:
+    """What `write_nwb` is told of the place; a streamed recording is not copied, its results stand alone."""
+    where = dict(output=None if options.in_place else output or options.output, in_place=options.in_place)
+    return where | (dict(sidecar=True) if options.stream else {})
+
+
+def prepared_output(options, source=None):
     """Where the results will go, after making sure before a long fit that they can."""
     from .sinks.nwb import check_output
 
-    return check_output(
-        source or options.file, options.output, in_place=options.in_place, run=options.run_name, overwrite=options.overwrite
-    )
+    return check_output(source or options.file, **_where(options), run=options.run_name, overwrite=options.overwrite)
 
 
 def set_threads(threads: int | None) -> None:
@@ -105,12 +122,12 @@ def set_threads(threads: int | None) -> None:
     torch.set_num_threads(threads or max(1, min(MOST_THREADS, (os.cpu_count() or 1) // 2)))
 
 
-def cut(options) -> tuple[Trials, np.ndarray]:
+def cut(options, source=None) -> tuple[Trials, np.ndarray]:
     """Trials with held-out neurons and forecast bins marked, and the split of the trials."""
     trials = nl.read_nwb(
-        options.file, bin_width=options.bin, align=options.align, window=options.window and tuple(options.window), table=options.table,
-        trials=options.trials, units=options.units, signal=options.signal, behavior=options.behavior, chunk=options.chunk,
-        mask_nan_behavior=options.mask_nan_behavior,
+        options.file if source is None else source, bin_width=options.bin, align=options.align, table=options.table,
+        window=options.window and tuple(options.window), trials=options.trials, units=options.units, signal=options.signal,
+        behavior=options.behavior, chunk=options.chunk, mask_nan_behavior=options.mask_nan_behavior,
     )  # fmt: skip
     for name in ("test", "held_out"):
         if not 0 <= getattr(options, name) < 1:
