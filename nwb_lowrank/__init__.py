@@ -28,6 +28,7 @@ _WHERE = {
     "metrics": ("evaluate",),
     "sinks.nwb": ("write_nwb", "read_results", "list_runs"),
     "sinks.recording": ("write_recording",),
+    "batch": ("fit_many",),
     "plots.summary": ("plot_summary",),
 }
 _HOME = {name: module for module, names in _WHERE.items() for name in names}

@@ -6,46 +6,20 @@ done; an output that a killed run left behind is recognised by what it holds. So
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import time
-import traceback
-from argparse import Namespace
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from . import job
-from .sources._secrets import redacted
+from .tasks import Task, failed, run_task, tasks_of
 
 MANIFEST = "lowrank_batch.json"
-UNEXPECTED_LINES = 12  # of a traceback, kept for failures that are not sentences
-WHERE = ("file", "output", "folder", "debug", "threads", "device", "resume", "overwrite", "workers", "scheduler")  # not what is fitted
-
-
-@dataclass(frozen=True)
-class Task:
-    """One fit: `options` are those of `nwb-lowrank fit`; results go to the run `run` of `output`."""
-
-    source: str
-    output: str
-    run: str
-    options: dict
-
-    @property
-    def key(self) -> str:
-        return f"{self.output}:{self.run}"
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes when the fit would be another one; where it runs does not count."""
-        counts = {name: value for name, value in self.options.items() if name not in WHERE and not callable(value)}
-        return hashlib.sha256(json.dumps([self.source, counts], sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def fit_all(
@@ -94,6 +68,53 @@ def fit_all(
             if on_row:
                 on_row(row, told, len(tasks))
     return table([rows[task.key] for task in tasks])
+
+
+def fit_many(
+    sources: list, *, rank, folder, workers: int = 2, scheduler: str | None = None,
+    on_row: Callable[[dict, int, int], None] | None = None, **options,
+) -> pd.DataFrame:  # fmt: skip
+    """Fit many recordings, or one with many settings, in parallel; results go to `folder`, named for DANDI.
+
+    Parameters
+    ----------
+    sources : list of str, path or Asset
+        NWB files, or places on DANDI.
+    rank, seed : int or list of int
+        Every combination is one fit, and one run in the recording's derived file.
+    folder : path
+        Calling again with the same arguments goes on where it stopped.
+    workers, scheduler, on_row
+        See `fit_all`.
+    **options
+        Every other option of `nwb-lowrank fit`, by its name there: bin=0.02, align="go_cue", units="rate > 1", steps=100, stream=True, …
+
+    Returns
+    -------
+    DataFrame
+        See `fit_all`.
+
+    Raises
+    ------
+    TypeError
+        No such option.
+
+    Examples
+    --------
+    In a script, below `if __name__ == "__main__":`, for the workers import it.
+
+    >>> fit_many(["a.nwb", "DANDI:000140/draft/sub-1/"], rank=[2, 3], folder="fits", bin=0.02)  # doctest: +SKIP
+    """
+    from .cli import build_parser
+
+    chosen = build_parser().parse_args(["fit", "x", "--rank", "1"])
+    given = dict(options, rank=rank, folder=str(folder))
+    strangers = sorted(set(given) - set(vars(chosen)))
+    if strangers:
+        raise TypeError(f"fit_many: no option {', '.join(strangers)}; see nwb-lowrank fit --help for all of them.")
+    chosen.__dict__ |= given | {name: list(np.atleast_1d(given.get(name, getattr(chosen, name))).tolist()) for name in ("rank", "seed")}
+    sources = [source if hasattr(source, "url") else str(source) for source in sources]
+    return fit_all(tasks_of(chosen, sources), folder, workers=workers, scheduler=scheduler, on_row=on_row)
 
 
 def table(rows: list[dict]) -> pd.DataFrame:
@@ -169,7 +190,7 @@ def _ended(tasks: list[Task], workers: int, scheduler: str | None) -> Iterator[d
         try:
             for future in as_completed(list(futures)):
                 error = future.exception() if future.status != "finished" else None
-                yield _failed(futures[future], error, 0.0) if error is not None or future.status != "finished" else future.result()
+                yield failed(futures[future], error, 0.0) if error is not None or future.status != "finished" else future.result()
         except KeyboardInterrupt:
             client.cancel(list(futures), force=True)
             raise
@@ -195,66 +216,3 @@ def _client(workers: int, scheduler: str | None):
         with LocalCluster(n_workers=max(1, workers), threads_per_worker=1, processes=True, dashboard_address=None,
                           silence_logs="CRITICAL", host="127.0.0.1") as cluster, Client(cluster) as client:  # fmt: skip
             yield client
-
-
-def run_task(task: dict) -> dict:
-    """One fit in a worker: its row, also when it fails. Called by Dask."""
-    task, started = Task(**task), time.monotonic()
-    try:
-        with _claimed(task):
-            found = _finished(task)
-            results = found or job.fit_one(Namespace(**task.options), progress=False, checkpoint=_checkpoint(task))[1]
-        return _row(task, results, None if found else round(time.monotonic() - started, 2))
-    except (Exception, SystemExit) as error:  # whatever went wrong with one recording is that recording's row
-        return _failed(task, error, time.monotonic() - started)
-
-
-@contextmanager
-def _claimed(task: Task) -> Iterator[None]:
-    """A worker of a killed batch may still be at it: whoever comes second waits, and finds its results."""
-    output = Path(task.output)
-    lock = output.with_name(f".{output.name}.{task.run}.lock")
-    output.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(lock):
-            yield
-    finally:
-        lock.unlink(missing_ok=True)
-        with suppress(OSError):
-            output.parent.rmdir()  # only when nothing was written there
-
-
-def _checkpoint(task: Task) -> Path:
-    output = Path(task.output)
-    return output.with_name(f".{output.name}.{task.run}.{task.fingerprint}.checkpoint")
-
-
-def _finished(task: Task):
-    """Results of this very fit when a run that was killed before it could tell had written them already."""
-    import nwb_lowrank as nl
-
-    if not Path(task.output).exists() or task.options.get("overwrite") or task.run not in nl.list_runs(task.output):
-        return None
-    options, results = Namespace(**task.options), nl.read_results(task.output, task.run)
-    same = (results.fit.model.rank, results.fit.seed, results.fit.settings) == (options.rank, options.seed, job.settings(options))
-    return results if same else None  # else write_nwb says that there is a run of that name
-
-
-def _row(task: Task, results, seconds: float | None) -> dict:
-    scores = {score.metric: float(score.value) for score in results.scores}
-    return dict(key=task.key, fingerprint=task.fingerprint, asset=task.source, run=task.run, trials=len(results.trials),
-                units=results.trials.neurons, rank=results.fit.model.rank, seed=results.fit.seed, scores=scores,
-                seconds=seconds, error=None, output=task.output)  # fmt: skip
-
-
-def _failed(task: Task, error: BaseException | None, seconds: float) -> dict:
-    sentence = isinstance(error, (ValueError, OSError, KeyError, TypeError, MemoryError, RuntimeError))
-    text = str(error.args[0] if isinstance(error, KeyError) and error.args else error) or type(error).__name__
-    if type(error).__name__ == "KilledWorker" or error is None:
-        text = "the worker died, most likely for lack of memory. Use fewer --workers, larger bins or fewer trials."
-    elif not sentence:
-        text = f"{type(error).__name__}: {text}"
-    trace = "".join(traceback.format_exception(error)).splitlines()[-UNEXPECTED_LINES:] if error is not None and not sentence else None
-    return dict(key=task.key, fingerprint=task.fingerprint, asset=task.source, run=task.run, rank=task.options.get("rank"),
-                seed=task.options.get("seed"), seconds=round(seconds, 2), error=redacted(text), output=task.output,
-                trace=trace and [redacted(line) for line in trace])  # fmt: skip

@@ -55,13 +55,24 @@ def fit_one(options, *, progress: bool = True, checkpoint: Path | None = None, s
         if say:
             say(describe(trials, split))
         results = analyse(options, trials, split, progress=progress)
-        turn = output.with_name(f".{output.name}.turn")  # several runs of one file may end at the same time
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(turn):
+        with _turn(output):
             path = nl.write_nwb(source, results, **_where(options, output), run=options.run_name, overwrite=options.overwrite)
-    for done in (turn, options.checkpoint):
-        done.unlink(missing_ok=True)
+    options.checkpoint.unlink(missing_ok=True)
     return path, results
+
+
+@contextmanager
+def _turn(output: Path) -> Iterator[None]:
+    """Several runs of one file may end at the same time: one after the other. What a killed writer left half-written goes."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    turn = output.with_name(f".{output.name}.turn")
+    with FileLock(turn):
+        for left in output.parent.glob(f".{output.stem}.*.part{output.suffix}"):
+            left.unlink(missing_ok=True)
+        try:
+            yield
+        finally:
+            turn.unlink(missing_ok=True)  # while it is held: filelock notices that its file is gone, and makes it anew
 
 
 @contextmanager

@@ -291,6 +291,12 @@ class Handler(BaseHTTPRequestHandler):
                 if self.server.world.bandwidth:
                     time.sleep(len(piece) / self.server.world.bandwidth)
 
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except ConnectionError:  # a killed client
+            pass
+
     def log_message(self, *args) -> None:
         pass
 

@@ -13,10 +13,10 @@ import pytest
 from dandi_world import Server, from_file, recording
 
 import nwb_lowrank as nl
-from nwb_lowrank import batch
-from nwb_lowrank.batch import MANIFEST, Manifest, Task, fit_all, run_task, table
+from nwb_lowrank import tasks as tasks_module
+from nwb_lowrank.batch import MANIFEST, Manifest, fit_all, fit_many, table
 from nwb_lowrank.cli import build_parser, main
-from nwb_lowrank.commands._many import tasks_of
+from nwb_lowrank.tasks import Task, run_task, tasks_of
 
 QUICK = ["--bin", "0.05", "--warm-rounds", "1", "--steps", "1", "--particles", "2", "--hidden", "2"]
 
@@ -78,7 +78,7 @@ def test_a_failure_is_a_row_with_a_sentence(sessions, tmp_path, monkeypatch):
     def surprise(*args, **kwargs):
         raise ZeroDivisionError("token SECRETSECRET")
 
-    monkeypatch.setattr(batch.job, "fit_one", surprise)
+    monkeypatch.setattr(tasks_module.job, "fit_one", surprise)
     row = run_task(vars(task))
     assert row["error"].startswith("ZeroDivisionError") and "SECRET" not in json.dumps(row) and row["trace"]
     assert table([row]).loc[0, "error"] == row["error"]
@@ -110,6 +110,20 @@ def test_the_command_fits_several_with_one_broken_and_goes_on(sessions, tmp_path
     assert "identifier: 'DANDI:123456'" in (tmp_path / "dandiset.yaml").read_text()
     with pytest.raises(SystemExit):
         main(["fit", *words[1:3]])  # --rank is needed as before
+
+
+def test_from_python_and_through_a_running_scheduler(sessions, tmp_path):
+    """A sweep over seeds by an address: two runs side by side in one file, equal to what one fit at a time gives."""
+    from distributed import LocalCluster
+
+    quick = dict(bin=0.05, warm_rounds=1, steps=1, particles=2, hidden=2)
+    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, host="127.0.0.1") as cluster:
+        rows = fit_many(sessions[:1], rank=1, seed=[0, 1], folder=tmp_path, scheduler=cluster.scheduler_address, **quick)
+    (path,) = tmp_path.glob("sub-*/*.nwb")
+    assert list(rows["run"]) == nl.list_runs(path) == ["fit0-seed0", "fit0-seed1"] and rows["error"].isna().all()
+    assert list(rows["co-bps"]) == [nl.read_results(path, run).table().set_index("metric").loc["co-bps", "value"] for run in rows["run"]]
+    with pytest.raises(TypeError, match="no option bins; see"):
+        fit_many(sessions, rank=1, folder=tmp_path, bins=0.02)
 
 
 def test_no_scheduler_is_a_sentence(sessions, tmp_path):
@@ -151,11 +165,11 @@ def test_forty_assets_four_broken_killed_half_way_and_resumed(tmp_path):
         os.killpg(first.pid, signal.SIGKILL)
         first.communicate()
         time.sleep(1)
-        stamps = {path: os.stat(path).st_mtime_ns for path in out.glob("sub-*/*.nwb")}
+        stamps = {path: os.stat(path).st_mtime_ns for path in results_in(out)}
         assert KILLED_AFTER - BROKEN <= len(stamps) < ASSETS - BROKEN
         second = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=1200)
     assert second.returncode == 1, second.stdout + second.stderr
-    written = sorted(out.glob("sub-*/*.nwb"))
+    written = results_in(out)
     rows = json.loads((out / MANIFEST).read_text())["rows"].values()
     assert len(written) == ASSETS - BROKEN == sum(row["error"] is None for row in rows) and len(rows) == ASSETS
     assert all(nl.list_runs(path) == ["fit0"] for path in written)
@@ -165,7 +179,12 @@ def test_forty_assets_four_broken_killed_half_way_and_resumed(tmp_path):
     assert "(404)" in errors["03"] and "does not match its digest" in errors["11"]
     assert "damaged or cut short" in errors["20"] and "no units with spike times" in errors["30"]
     assert "36 of 40 fits done, 4 failed" in second.stdout and "version 0.240101.0001 (the latest published" in second.stderr
-    assert not [path for path in out.rglob(".*") if path.suffix in (".nwb", ".part")]
+    assert {path.name for path in out.rglob(".*")} <= {".lowrank_batch.json.lock"}  # also the half-written file of the kill is gone
+
+
+def results_in(folder: Path) -> list[Path]:
+    """Written files; a name that begins with a dot is not one."""
+    return sorted(path for path in folder.glob("sub-*/*.nwb") if not path.name.startswith("."))
 
 
 def done(folder: Path) -> int:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from argparse import Namespace
-from itertools import product
 from pathlib import Path
 
 from tqdm import tqdm
@@ -13,6 +11,7 @@ from tqdm import tqdm
 def run_many(options, sources: list) -> int:
     """Fit every source (a path, a place on DANDI, or an Asset) with every rank and seed; exit status 1 when some failed."""
     from ..batch import fit_all
+    from ..tasks import tasks_of
 
     if options.output is not None:
         raise ValueError("nwb-lowrank fit: --output names one file; several fits need --folder FOLDER. Pass that instead.")
@@ -38,34 +37,6 @@ def run_many(options, sources: list) -> int:
         table = fit_all(tasks, folder, workers=workers, scheduler=options.scheduler, on_row=show)
     print(f"\n{text(table)}\n\n{len(table) - failed} of {len(table)} fits done" + f", {failed} failed" * bool(failed))
     return 1 if failed else 0
-
-
-def tasks_of(options, sources: list) -> list:
-    """One task a source, rank and seed. Places on DANDI are resolved once, here: every worker fits the same version."""
-    from ..batch import Task
-    from ..sinks.names import upload_path
-    from ..sinks.nwb import default_output
-    from ..sources._dandi_address import is_dandi
-
-    tasks, plain = [], {name: value for name, value in vars(options).items() if name not in ("run", "debug")}
-    sweep = list(product(options.rank, options.seed))
-    for source in sources:
-        if is_dandi(source) or hasattr(source, "url"):
-            from ..sources.dandi import find_asset
-
-            asset = find_asset(source) if isinstance(source, str) else source
-            source, output = asset.url, Path(options.folder or ".") / upload_path(None, asset.path)
-        elif options.in_place:
-            output = Path(source)
-        else:
-            output = Path(options.folder) / upload_path(source) if options.folder else default_output(Path(source))
-        for rank, seed in sweep:
-            name = options.run_name
-            name += f"-rank{rank}" * (len(options.rank) > 1) + f"-seed{seed}" * (len(options.seed) > 1)
-            target = None if options.in_place else str(output)
-            given = plain | dict(file=source, rank=rank, seed=seed, run_name=name, output=target)
-            tasks.append(Task(source, str(output), name, vars(Namespace(**given))))
-    return tasks
 
 
 def text(table) -> str:

@@ -158,7 +158,7 @@ def upload(folder, dandiset: str, instance: str, *, existing: str = "refresh") -
 
     from ..sources.dandi import instance_of, sentences
 
-    paths = sorted(Path(folder).glob("sub-*/*.nwb"))
+    paths = sorted(path for path in Path(folder).glob("sub-*/*.nwb") if not path.name.startswith("."))
     if not paths:
         raise FileNotFoundError(f"dandi: no sub-*/*.nwb in '{folder}'. Fit with --folder first, which names files so.")
     write_yaml(folder, dandiset)
