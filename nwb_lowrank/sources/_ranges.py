@@ -19,6 +19,7 @@ BLOCK = 128 << 10  # bytes; the metadata of a 1 GB session lie in 7 to 9 such bl
 LARGE = 2 * BLOCK  # reads of this size are data: exactly what is asked for is fetched
 AHEAD = 4  # small reads that go on from block to block fetch this share (1/4) of their run ahead
 MOST_AHEAD = 32  # blocks
+WHOLE = 4 << 20  # bytes; a smaller file is fetched at once
 KEPT = 2048  # blocks in memory: 256 MB
 
 
@@ -63,6 +64,8 @@ class RemoteFile(io.RawIOBase):
         view = memoryview(buffer).cast("B")
         stop = min(self._at + len(view), self.size)
         number = max(0, stop - self._at)
+        if number and self.size <= WHOLE and not self._blocks:
+            self._keep(0, self._get(0, self.size))
         if number >= LARGE:
             self._large(view[:number], self._at, stop)
         elif number:

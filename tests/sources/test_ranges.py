@@ -57,6 +57,16 @@ def test_reading_on_in_small_steps_takes_few_requests_and_little_too_much(remote
     assert max(stop - start for start, stop in file.asked) <= (MOST_AHEAD + 1) * BLOCK
 
 
+def test_a_small_file_is_one_request(remote):
+    file, content = remote
+    file.size = 20 * BLOCK + 5
+    for where in (100, 3 * BLOCK, 0):
+        file.seek(where)
+        assert file.read(4 * BLOCK) == content[where : where + 4 * BLOCK]
+    file.seek(-3, io.SEEK_END)
+    assert file.read(10) == content[file.size - 3 : file.size] and file.asked == [(0, file.size)]
+
+
 def test_memory_is_bounded(remote, monkeypatch):
     file, content = remote
     monkeypatch.setattr(_ranges, "KEPT", 8)
