@@ -213,6 +213,6 @@ def _client(workers: int, scheduler: str | None):
         return
     # A worker that dies (out of memory) fails its one task; the default would take three workers with it.
     with dask.config.set({"distributed.scheduler.allowed-failures": 0}):
-        with LocalCluster(n_workers=max(1, workers), threads_per_worker=1, processes=True, dashboard_address=None,
+        with LocalCluster(n_workers=max(1, workers), threads_per_worker=1, processes=True, dashboard_address=":0",
                           silence_logs="CRITICAL", host="127.0.0.1") as cluster, Client(cluster) as client:  # fmt: skip
             yield client

@@ -97,16 +97,13 @@ def test_an_output_that_a_killed_run_left_is_recognised(sessions, tmp_path, monk
     assert not list(Path(task.output).parent.glob(".*"))
 
 
-def test_the_command_fits_several_with_one_broken_and_goes_on(sessions, tmp_path, capsys):
-    """A real two-worker cluster: two results, one error; the same command again only retries what failed."""
-    words = ["fit", *map(str, sessions), "--rank", "1", *QUICK, "--folder", str(tmp_path), "--workers", "2", "--dandiset", "123456"]
+def test_the_command_tells_what_failed(sessions, tmp_path, capsys):
+    """One worker of a real cluster: one result, one error, a dandiset.yaml when asked."""
+    words = ["fit", *map(str, sessions[1:]), "--rank", "1", *QUICK, "--folder", str(tmp_path), "--workers", "1", "--dandiset", "123456"]
     assert main(words) == 1
     out, progress = capsys.readouterr()
-    assert "2 of 3 fits done, 1 failed" in out and "damaged or cut short" in out and "failed" in progress
-    written = sorted(tmp_path.glob("sub-*/*.nwb"))
-    assert [nl.list_runs(path) for path in written] == [["fit0"], ["fit0"]]
-    stamps = [os.stat(path).st_mtime_ns for path in written]
-    assert main(words) == 1 and [os.stat(path).st_mtime_ns for path in written] == stamps
+    assert "1 of 2 fits done, 1 failed" in out and "damaged or cut short" in out and "failed" in progress
+    assert [nl.list_runs(path) for path in results_in(tmp_path)] == [["fit0"]]
     assert "identifier: 'DANDI:123456'" in (tmp_path / "dandiset.yaml").read_text()
     with pytest.raises(SystemExit):
         main(["fit", *words[1:3]])  # --rank is needed as before
@@ -117,7 +114,9 @@ def test_from_python_and_through_a_running_scheduler(sessions, tmp_path):
     from distributed import LocalCluster
 
     quick = dict(bin=0.05, warm_rounds=1, steps=1, particles=2, hidden=2)
-    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None, host="127.0.0.1") as cluster:
+    with LocalCluster(
+        n_workers=1, threads_per_worker=2, processes=False, dashboard_address=":0", host="127.0.0.1", protocol="tcp://"
+    ) as cluster:
         rows = fit_many(sessions[:1], rank=1, seed=[0, 1], folder=tmp_path, scheduler=cluster.scheduler_address, **quick)
     (path,) = tmp_path.glob("sub-*/*.nwb")
     assert list(rows["run"]) == nl.list_runs(path) == ["fit0-seed0", "fit0-seed1"] and rows["error"].isna().all()
@@ -131,54 +130,62 @@ def test_no_scheduler_is_a_sentence(sessions, tmp_path):
         fit_all(tasks(sessions[:1], tmp_path), tmp_path, scheduler="nonsense://x")
 
 
-ASSETS, BROKEN, KILLED_AFTER = 40, 4, 15
-
-
-def archive_of_forty(folder: Path) -> dict:
-    """36 good assets; one whose blob is gone, one of a wrong digest, one cut short, one without spikes."""
+def archive_of(folder: Path, count: int, broken: dict) -> dict:
+    """`count` assets, of which some are broken: blob gone, wrong digest, cut short, or without spikes."""
     from datetime import datetime, timezone
 
     from pynwb import NWBHDF5IO, NWBFile
 
-    files = [recording(folder / f"{n}.nwb", seed=n, subject=f"{n:02d}", count=8) for n in range(ASSETS)]
-    files[20].write_bytes(files[20].read_bytes()[:30_000])
-    with NWBHDF5IO(files[30], "w") as io:
-        io.write(NWBFile("nothing", "nothing-1", datetime(2020, 1, 1, tzinfo=timezone.utc)))
+    files = [recording(folder / f"{n}.nwb", seed=n, subject=f"{n:02d}", count=8) for n in range(count)]
+    if "cut short" in broken:
+        files[broken["cut short"]].write_bytes(files[broken["cut short"]].read_bytes()[:30_000])
+    if "empty" in broken:
+        with NWBHDF5IO(files[broken["empty"]], "w") as io:
+            io.write(NWBFile("nothing", "nothing-1", datetime(2020, 1, 1, tzinfo=timezone.utc)))
     assets = [from_file(f"sub-{n:02d}/sub-{n:02d}_ecephys.nwb", file) for n, file in enumerate(files)]
-    assets[3]["file"] = None
-    assets[11]["metadata"]["digest"]["dandi:sha2-256"] = "0" * 64
+    assets[broken["gone"]]["file"] = None
+    if "wrong digest" in broken:
+        assets[broken["wrong digest"]]["metadata"]["digest"]["dandi:sha2-256"] = "0" * 64
     return {"000040": {"versions": {"0.240101.0001": assets, "draft": []}}}
 
 
-@pytest.mark.slow
-def test_forty_assets_four_broken_killed_half_way_and_resumed(tmp_path):
-    """SIGKILL to the whole process group after 15 results. Then: 36 results, 4 sentences, none fitted twice, nothing left over."""
+SENTENCES = {"gone": r"\(404\)", "wrong digest": "does not match its digest", "cut short": "damaged or cut short",
+             "empty": "no units with spike times"}  # fmt: skip
+FORTY = {"gone": 3, "wrong digest": 11, "cut short": 20, "empty": 30}
+
+
+@pytest.mark.parametrize("count, broken, killed_after", [
+    pytest.param(5, {"gone": 1}, 2, id="5"),
+    pytest.param(40, FORTY, 15, id="40", marks=pytest.mark.slow),
+])  # fmt: skip
+def test_broken_assets_are_rows_and_a_killed_batch_goes_on(tmp_path, count, broken, killed_after):
+    """SIGKILL to the whole process group half-way, then the same command: every good asset fitted once, nothing left over."""
     out = tmp_path / "out"
     words = [sys.executable, "-m", "nwb_lowrank.cli", "dandi", "fit", "000040", "--glob", "sub-*/*.nwb", "--rank", "1", *QUICK,
              "--folder", str(out), "--workers", "2"]  # fmt: skip
-    with Server(tmp_path, archive_of_forty(tmp_path)) as server:
+    with Server(tmp_path, archive_of(tmp_path, count, broken)) as server:
         environment = os.environ | server.environment(tmp_path)
         first = subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
-        while done(out) < KILLED_AFTER:
+        while done(out) < killed_after:
             assert first.poll() is None, first.communicate()[0].decode()
             time.sleep(0.05)
         os.killpg(first.pid, signal.SIGKILL)
         first.communicate()
         time.sleep(1)
         stamps = {path: os.stat(path).st_mtime_ns for path in results_in(out)}
-        assert KILLED_AFTER - BROKEN <= len(stamps) < ASSETS - BROKEN
-        second = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=1200)
+        assert 0 < len(stamps) < count - len(broken)
+        second = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=3600)
     assert second.returncode == 1, second.stdout + second.stderr
     written = results_in(out)
     rows = json.loads((out / MANIFEST).read_text())["rows"].values()
-    assert len(written) == ASSETS - BROKEN == sum(row["error"] is None for row in rows) and len(rows) == ASSETS
+    assert len(written) == count - len(broken) == sum(row["error"] is None for row in rows) and len(rows) == count
     assert all(nl.list_runs(path) == ["fit0"] for path in written)
     assert {path: os.stat(path).st_mtime_ns for path in stamps} == stamps  # what was fitted before the kill was not fitted again
-    errors = {re.search(r"sub-(\d\d)/", row["asset"])[1]: row["error"] for row in rows if row["error"]}
-    assert set(errors) == {"03", "11", "20", "30"}
-    assert "(404)" in errors["03"] and "does not match its digest" in errors["11"]
-    assert "damaged or cut short" in errors["20"] and "no units with spike times" in errors["30"]
-    assert "36 of 40 fits done, 4 failed" in second.stdout and "version 0.240101.0001 (the latest published" in second.stderr
+    errors = {int(re.search(r"sub-(\d\d)/", row["asset"])[1]): row["error"] for row in rows if row["error"]}
+    assert set(errors) == set(broken.values())
+    assert all(re.search(SENTENCES[kind], errors[number]) and "\n" not in errors[number] for kind, number in broken.items())
+    assert f"{count - len(broken)} of {count} fits done, {len(broken)} failed" in second.stdout
+    assert "version 0.240101.0001 (the latest published" in second.stderr
     assert {path.name for path in out.rglob(".*")} <= {".lowrank_batch.json.lock"}  # also the half-written file of the kill is gone
 
 

@@ -79,7 +79,7 @@ def run_ls(options) -> None:
 def run_download(options) -> int:
     from ..sources.dandi import download_all, find_assets
 
-    found = find_assets(options.place, options.glob)
+    found = [asset for asset in find_assets(options.place, options.glob) if ".nwb" in asset.name]
     outcomes = download_all(found, options.jobs)
     for asset, outcome in zip(found, outcomes):
         print(f"failed: {asset.path}: {outcome}" if isinstance(outcome, Exception) else f"{asset.path}\n  {outcome}")
@@ -89,7 +89,7 @@ def run_download(options) -> int:
 def run_fit(options) -> int:
     from ..sources.dandi import find_assets
 
-    found = [asset for asset in find_assets(options.place, options.glob) if asset.name.endswith(".nwb")]
+    found = [asset for asset in find_assets(options.place, options.glob) if ".nwb" in asset.name]
     options.folder = options.folder or "."
     return run_many(options, found)
 

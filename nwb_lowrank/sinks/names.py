@@ -16,8 +16,8 @@ def upload_path(source, name: str | None = None) -> Path:
 
     Parameters
     ----------
-    source : str, path or open NWBFile
-        The recording; opened only when `name` does not tell.
+    source : str, path, open NWBFile or None
+        The recording; opened only when `name` does not tell. None: not here yet, and a name that does not tell is kept.
     name : str or None
         The recording's name when its path does not have it (a file in the cache).
 
@@ -33,6 +33,8 @@ def upload_path(source, name: str | None = None) -> Path:
     """
     name = PurePosixPath(name or str(source)).name
     match = ORGANISED.fullmatch(name)
+    if match is None and source is None:
+        return Path(default_output(Path(name)).name)
     if match is None:
         name, match = _made_up(source)
     return Path(match[1]) / default_output(Path(name)).name

@@ -29,6 +29,10 @@ def test_names_keep_subject_session_and_modality(name, wanted):
     assert upload_path(None, name) == Path(wanted)
 
 
+def test_an_unorganised_asset_keeps_its_name():
+    assert upload_path(None, "raw/session 1.nwb") == Path("session 1_lowrank.nwb")
+
+
 def test_other_names_come_from_the_session_itself(tmp_path):
     path = recording(tmp_path / "my data.nwb", subject="mouse_7/b")
     assert upload_path(path) == Path("sub-mouse-7-b/sub-mouse-7-b_desc-lowrank_behavior+ecephys.nwb")
