@@ -12,6 +12,8 @@ __version__ = "0.1.0"
 _WHERE = {
     "trials": ("Trials",),
     "sources.nwb": ("read_nwb",),
+    "sources.sorting": ("read_sorting",),
+    "sources.pynapple": ("read_pynapple",),
     "sources.inventory": ("inventory",),
     "sources.suggest": ("suggest",),
     "model": ("LowRankRNN",),
@@ -27,6 +29,9 @@ _WHERE = {
     "searches": ("Certified", "Newton"),
     "metrics": ("evaluate",),
     "sinks.nwb": ("write_nwb", "read_results", "list_runs"),
+    "sinks.runs": ("describe_runs", "remove_run"),
+    "sinks.pynapple": ("to_pynapple",),
+    "sinks.tables": ("tidy_tables", "to_xarray"),
     "sinks.recording": ("write_recording",),
     "batch": ("fit_many",),
     "plots.summary": ("plot_summary",),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
@@ -56,19 +57,18 @@ def fit_one(options, *, progress: bool = True, checkpoint: Path | None = None, s
             say(describe(trials, split))
         results = analyse(options, trials, split, progress=progress)
         with _turn(output):
-            path = nl.write_nwb(source, results, **_where(options, output), run=options.run_name, overwrite=options.overwrite)
+            path = nl.write_nwb(source, results, **_where(options, output), run=options.run_name, overwrite=options.overwrite,
+                                backup=options.backup)  # fmt: skip
     options.checkpoint.unlink(missing_ok=True)
     return path, results
 
 
 @contextmanager
 def _turn(output: Path) -> Iterator[None]:
-    """Several runs of one file may end at the same time: one after the other. What a killed writer left half-written goes."""
+    """Several runs of one file may end at the same time, and writing a large one takes long: one after the other."""
     output.parent.mkdir(parents=True, exist_ok=True)
     turn = output.with_name(f".{output.name}.turn")
     with FileLock(turn):
-        for left in output.parent.glob(f".{output.stem}.*.part{output.suffix}"):
-            left.unlink(missing_ok=True)
         try:
             yield
         finally:
@@ -108,8 +108,8 @@ def located(options, *, progress: bool = True) -> Iterator[tuple[object, dict]]:
 
 def _where(options, output=None) -> dict:
     """What `write_nwb` is told of the place; a streamed recording is not copied, its results stand alone."""
-    where = dict(output=None if options.in_place else output or options.output, in_place=options.in_place)
-    return where | (dict(sidecar=True) if options.stream else {})
+    output = None if options.in_place else output or options.output
+    return dict(output=output, in_place=options.in_place, sidecar=options.sidecar or options.stream)
 
 
 def prepared_output(options, source=None):
@@ -139,6 +139,8 @@ def cut(options, source=None) -> tuple[Trials, np.ndarray]:
         options.file if source is None else source, bin_width=options.bin, align=options.align, table=options.table,
         window=options.window and tuple(options.window), trials=options.trials, units=options.units, signal=options.signal,
         behavior=options.behavior, chunk=options.chunk, mask_nan_behavior=options.mask_nan_behavior,
+        average_behavior=options.average_behavior, neuropil=options.neuropil,
+        neuropil_weight=options.neuropil_weight, dff=options.dff, dff_percentile=options.dff_percentile,
     )  # fmt: skip
     for name in ("test", "held_out"):
         if not 0 <= getattr(options, name) < 1:
@@ -163,10 +165,17 @@ def describe(trials: Trials, split: np.ndarray) -> str:
     """One paragraph on what is about to be fitted."""
     entries = trials.mask.mean()
     total = f"{trials.counts.sum():.0f} spikes" if trials.is_counts else "continuous signal"
-    dropped = trials.origin.get("dropped") or []
+    dropped = Counter(trial["reason"] for trial in trials.origin.get("dropped") or [])
+    gone = Counter(roi["reason"] for roi in trials.origin.get("dropped_rois") or [])
     return (f"{len(trials)} trials ({(split == 'test').sum()} test) x {trials.bins} bins of {trials.bin_width * 1e3:.4g} ms x "
             f"{trials.neurons} neurons ({trials.held_out.sum()} held out); {total}; {entries:.0%} of the entries recorded"
-            + (f"; {len(dropped)} trials dropped: {dropped[0]}" if dropped else ""))  # fmt: skip
+            + _lost("trials", dropped) + _lost("ROIs", gone))  # fmt: skip
+
+
+def _lost(what: str, reasons: Counter) -> str:
+    """'; 3 trials dropped (2 cue is NaN, 1 outside the recording)', or nothing."""
+    listed = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
+    return f"; {reasons.total()} {what} dropped ({listed})" if reasons else ""
 
 
 def build(options, trials: Trials):

@@ -60,7 +60,9 @@ DOORS = {
     "dandi dandischema": "sources/*dandi* sinks/dandi.py",
     "nwbinspector": "sinks/dandi.py",
     "spikeinterface": "sources/sorting.py",
-    "pynapple": "sources/pynapple.py",
+    "pynapple": "sinks/pynapple.py",  # sources/pynapple.py knows its objects when it sees them
+    "hdmf_zarr zarr": "sources/_nwb_zarr.py",
+    "xarray": "sinks/tables.py",
     "sklearn": "initialise.py metrics/decoding.py",
     "matplotlib": "plots/*",
     "dask distributed": "batch.py",

@@ -33,10 +33,19 @@ def add_options(command) -> None:
     data.add_argument("--window", type=float, nargs=2, metavar=("FROM", "TO"), help="seconds around the event (whole trials)")
     data.add_argument("--chunk", type=float, metavar="S", help="cut the recording into chunks of so many seconds instead of trials")
     data.add_argument("--trials", metavar="QUERY", help="pandas query on the interval table, such as \"result == 'R'\"")
-    data.add_argument("--units", metavar="QUERY", help="pandas query on the units table with rate (Hz), n_spikes and location")
-    data.add_argument("--signal", metavar="PATH", help="ROI response series to fit instead of spikes")
+    data.add_argument(
+        "--units", metavar="QUERY", help="pandas query on the units table with rate (Hz), n_spikes, location, isi_violation and presence"
+    )
+    data.add_argument(
+        "--signal", metavar="PATH", help="ROI response (or other) series to fit instead of spikes; a pattern takes one series a neuron"
+    )
     data.add_argument("--behavior", nargs="+", metavar="SERIES", help="behaviour to decode, by name or path")
     data.add_argument("--mask-nan-behavior", action="store_true", help="leave bins with NaN behaviour out of decoding")
+    data.add_argument("--average-behavior", action="store_true", help="means over each bin instead of values at its centre")
+    data.add_argument("--neuropil", metavar="PATH", help="ROI series of the neuropil, a share of which is subtracted")
+    data.add_argument("--neuropil-weight", type=float, default=0.7, metavar="SHARE", help="that share (%(default)s)")
+    data.add_argument("--dff", type=float, metavar="S", help="take dF/F over a running baseline of so many seconds")
+    data.add_argument("--dff-percentile", type=float, default=10.0, metavar="P", help="of the trace: the baseline (%(default)s)")
     split = command.add_argument_group("what is kept back for the scores")
     split.add_argument("--test", type=float, default=0.2, metavar="SHARE", help="of the trials (%(default)s)")
     split.add_argument("--held-out", type=float, default=0.2, metavar="SHARE",
@@ -55,6 +64,8 @@ def add_options(command) -> None:
     out = command.add_argument_group("output")
     out.add_argument("--output", metavar="FILE", help="written file (SOURCE_lowrank.nwb beside the source)")
     out.add_argument("--in-place", action="store_true", help="write into the source itself (by a verified copy)")
+    out.add_argument("--backup", action="store_true", help="keep the file that is replaced as FILE.bak")
+    out.add_argument("--sidecar", action="store_true", help="write the results without the recording (read-only, streamed or huge sources)")
     out.add_argument("--run", dest="run_name", default="fit0", metavar="NAME", help="name of this run in the file (%(default)s)")
     out.add_argument("--overwrite", action="store_true", help="replace a run of that name")
     out.add_argument("--resume", action="store_true", help="go on from the checkpoint of an interrupted fit (several fits always do)")

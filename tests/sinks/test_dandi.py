@@ -5,6 +5,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from dandi_world import TOKEN, recording
 from pynwb import NWBHDF5IO
@@ -13,6 +14,7 @@ import nwb_lowrank as nl
 from nwb_lowrank.cli import main
 from nwb_lowrank.sinks.dandi import findings, upload, write_yaml
 from nwb_lowrank.sinks.names import upload_path
+from nwb_lowrank.sources._dandi_cache import cache_folder
 from nwb_lowrank.sources._dandi_errors import token_variable
 from nwb_lowrank.sources.dandi import find_asset, find_assets, instance_of
 
@@ -121,3 +123,18 @@ def test_ls_and_download_commands(dandi, capsys):
     assert "cached" not in lines["sub-2/sub-2_ses-a_behavior+ecephys.nwb"]
     assert main(["info", "DANDI:000001/draft/sub-1/"]) == 0 and "suggested fit" in capsys.readouterr().out
     assert main(["dandi", "ls", "000777"]) == 2 and "(404)" in capsys.readouterr().err
+
+
+def test_a_streamed_fit_stands_alone_and_nothing_was_downloaded(dandi, tmp_path, monkeypatch, capsys):
+    """The sidecar of a streamed fit equals the fit of the downloaded file, number for number."""
+    address, words = "DANDI:000001/draft/sub-2/", [*QUICK, "--behavior", "hand", "--folder"]
+    assert main(["fit", address, *words, str(tmp_path / "streamed"), "--stream"]) == 0
+    assert not cache_folder().exists()
+    assert main(["fit", address, *words, str(tmp_path / "whole")]) == 0
+    name = "sub-2/sub-2_ses-a_desc-lowrank_behavior+ecephys.nwb"
+    streamed, whole = (nl.read_results(tmp_path / kind / name) for kind in ("streamed", "whole"))
+    assert streamed.scores == whole.scores and np.array_equal(streamed.posterior.rates, whole.posterior.rates)
+    assert np.array_equal(streamed.trials.counts, whole.trials.counts)
+    assert streamed.trials.origin["dandi"] == whole.trials.origin["dandi"] and streamed.trials.origin["path"] == whole.trials.origin["path"]
+    assert not findings(tmp_path / "streamed" / name).new
+    assert main(["fit", str(tmp_path / "whole" / name), *QUICK, "--stream"]) == 2 and "--stream is for" in capsys.readouterr().err
