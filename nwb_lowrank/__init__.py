@@ -49,6 +49,7 @@ _WHERE = {
     "sinks.pynapple": ("to_pynapple",),
     "sinks.tables": ("tidy_tables", "to_xarray"),
     "sinks.recording": ("write_recording",),
+    "batch": ("fit_many",),
     "plots.summary": ("plot_summary",),
     "plots.portrait": ("plot_portrait",),
     "plots.eigenvalues": ("plot_eigenvalues",),

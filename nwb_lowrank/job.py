@@ -6,10 +6,13 @@ import importlib
 import inspect
 import os
 from collections import Counter
-from dataclasses import fields
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from tqdm import tqdm
 
 import nwb_lowrank as nl
@@ -39,15 +42,92 @@ def member(family: str, name: str) -> type:
     return known[name]
 
 
-def prepared_output(options):
+def single(options):
+    """The options of one fit, from a command line that may ask for several."""
+    options.file, options.rank, options.seed = options.file[0], options.rank[0], options.seed[0]
+    return options
+
+
+def fit_one(options, *, progress: bool = True, checkpoint: Path | None = None, say: Callable[[str], None] | None = None):
+    """The whole job of one recording: path of the written file, and the results.
+
+    A DANDI address in `options.file` becomes the one that names the version, and is downloaded or streamed.
+    """
+    with located(options, progress=progress) as (source, origin):
+        output = prepared_output(options, source)
+        options.checkpoint = checkpoint or output.with_name(f".{output.name}.{options.run_name}.checkpoint")
+        options.resume = options.resume or (checkpoint is not None and checkpoint.exists())
+        set_threads(options.threads)
+        trials, split = cut(options, source)
+        trials = replace(trials, origin=trials.origin | origin)
+        if say:
+            say(describe(trials, split))
+        results = analyse(options, trials, split, progress=progress)
+        with _turn(output):
+            path = nl.write_nwb(source, results, **where(options, output), run=options.run_name, overwrite=options.overwrite,
+                                backup=options.backup)  # fmt: skip
+    options.checkpoint.unlink(missing_ok=True)
+    return path, results
+
+
+@contextmanager
+def _turn(output: Path) -> Iterator[None]:
+    """Several runs of one file may end at the same time, and writing a large one takes long: one after the other."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    turn = output.with_name(f".{output.name}.turn")
+    with FileLock(turn):
+        try:
+            yield
+        finally:
+            turn.unlink(missing_ok=True)  # while it is held: filelock notices that its file is gone, and makes it anew
+
+
+@contextmanager
+def located(options, *, progress: bool = True) -> Iterator[tuple[object, dict]]:
+    """What `read_nwb` reads, and what its origin is besides: a path, or the file-like object of a streamed asset.
+
+    Sets where the results go: below a folder and named for DANDI when the recording comes from there or --folder asks.
+    """
+    from .sources._dandi_address import is_dandi
+
+    name, folder, asset = None, options.folder, None
+    source = options.file if is_dandi(options.file) else source_of(options)
+    if is_dandi(options.file):
+        from .sources.dandi import find_asset
+
+        if options.in_place:
+            raise ValueError("nwb-lowrank fit: --in-place writes into a file of yours; an asset on DANDI is not. Leave it out.")
+        asset = find_asset(options.file)
+        options.file, name, folder = asset.url, asset.path, folder or "."
+        source = None if options.stream else asset.download(progress=progress)
+    elif options.stream:
+        raise ValueError("nwb-lowrank fit: --stream is for places on DANDI; got a file. Leave it out.")
+    if options.output is None and not options.in_place and folder is not None and (source or name):
+        from .sinks.names import upload_path
+
+        options.output = str(Path(folder) / upload_path(source, name))
+    if asset is None or source is not None:
+        yield source and Path(source), asset.origin() if asset else {}
+        return
+    with asset.stream() as file:
+        yield file, {}
+
+
+def where(options, output=None) -> dict:
+    """What `write_nwb` is told of the place; a streamed recording is not copied, its results stand alone."""
+    output = None if options.in_place else output or options.output
+    return dict(output=output, in_place=options.in_place, sidecar=options.sidecar or options.stream)
+
+
+def prepared_output(options, source=None):
     """Where the results will go, after making sure before a long fit that they can."""
     from .sinks.nwb import check_output
 
-    if source_of(options) is None:  # a sorter's folder is no NWB file that could be copied
+    source = source_of(options) if source is None else source
+    if source is None:  # a sorter's folder is no NWB file that could be copied
         options.sidecar = True
         options.output = options.output or Path(options.file).with_name(f"{Path(options.file).name}_lowrank.nwb")
-    return check_output(source_of(options), options.output, in_place=options.in_place, sidecar=options.sidecar, run=options.run_name,
-                        overwrite=options.overwrite)  # fmt: skip
+    return check_output(source, **where(options), run=options.run_name, overwrite=options.overwrite)
 
 
 def source_of(options):
@@ -57,17 +137,17 @@ def source_of(options):
     return None if Path(options.file).is_dir() and not is_zarr(Path(options.file)) else options.file
 
 
-def _read(options) -> Trials:
+def _read(options, source) -> Trials:
     """Trials of an NWB file or Zarr store, or of a folder that spikeinterface, Phy or Kilosort wrote."""
     same = dict(bin_width=options.bin, align=options.align, window=options.window and tuple(options.window), table=options.table,
                 trials=options.trials, units=options.units, chunk=options.chunk)  # fmt: skip
-    if source_of(options) is None:
+    if source is None:
         unknown = [f"--{name}" for name in ("signal", "behavior", "input", "neuropil", "dff") if getattr(options, name)]
         if unknown:
             raise ValueError(f"nwb-lowrank fit: a sorting has spikes only; got {', '.join(unknown)}. Leave it out, or pass an NWB file.")
         return nl.read_sorting(options.file, **same)
     return nl.read_nwb(
-        options.file, **same, signal=options.signal, behavior=options.behavior, mask_nan_behavior=options.mask_nan_behavior,
+        source, **same, signal=options.signal, behavior=options.behavior, mask_nan_behavior=options.mask_nan_behavior,
         average_behavior=options.average_behavior, neuropil=options.neuropil, neuropil_weight=options.neuropil_weight, dff=options.dff,
         dff_percentile=options.dff_percentile, inputs=options.input,
     )  # fmt: skip
@@ -87,9 +167,9 @@ def set_threads(threads: int | None) -> None:
     torch.set_num_threads(threads or max(1, min(MOST_THREADS, (os.cpu_count() or 1) // 2)))
 
 
-def cut(options) -> tuple[Trials, np.ndarray]:
+def cut(options, source=None) -> tuple[Trials, np.ndarray]:
     """Trials with held-out neurons and forecast bins marked, and the split of the trials."""
-    trials = _read(options)
+    trials = _read(options, source_of(options) if source is None else source)
     for name in ("test", "held_out"):
         if not 0 <= getattr(options, name) < 1:
             raise ValueError(
@@ -165,10 +245,10 @@ def settings(options) -> FitSettings:
     return FitSettings(**{field.name: getattr(options, field.name) for field in fields(FitSettings) if hasattr(options, field.name)})
 
 
-def analyse(options, trials: Trials, split: np.ndarray) -> nl.Results:
+def analyse(options, trials: Trials, split: np.ndarray, *, progress: bool = True) -> nl.Results:
     """Fit the training trials, then infer, score and search on what was fitted."""
     model, proposal = build(options, trials)
-    with Bars() as bars:
+    with Bars(progress) as bars:
         fit = nl.fit(model, proposal, trials.select(split == "train"), settings(options), seed=options.seed, device=options.device,
                      on_step=bars.step, checkpoint=options.checkpoint, resume=options.resume)  # fmt: skip
         return conclude(options, fit, trials, split, bars)
@@ -186,8 +266,8 @@ def conclude(options, fit, trials: Trials, split: np.ndarray, bars) -> nl.Result
 class Bars:
     """Progress bars of the warm start, the gradient steps and the inference, one after the other."""
 
-    def __init__(self):
-        self.bar, self.stage = None, None
+    def __init__(self, shown: bool = True):
+        self.bar, self.stage, self.shown = None, None, shown
 
     def __enter__(self) -> Bars:
         return self
@@ -208,5 +288,5 @@ class Bars:
     def _bar(self, stage: str, total: int, unit: str) -> tqdm:
         if stage != self.stage:
             self.__exit__()
-            self.stage, self.bar = stage, tqdm(total=total, desc=f"{stage:>10}", unit=unit, dynamic_ncols=True)
+            self.stage, self.bar = stage, tqdm(total=total, desc=f"{stage:>10}", unit=unit, dynamic_ncols=True, disable=not self.shown)
         return self.bar

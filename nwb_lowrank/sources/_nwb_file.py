@@ -25,6 +25,7 @@ from pynwb.image import ImageSeries, IndexSeries
 from pynwb.misc import AnnotationSeries, DecompositionSeries
 from pynwb.ophys import RoiResponseSeries
 
+from ._dandi_address import is_dandi
 from ._nwb_zarr import is_zarr, open_zarr
 
 RESULTS_MODULE = "lowrank_rnn"  # our own results; never data
@@ -53,6 +54,13 @@ def open_nwb(source, who: str) -> Iterator[tuple[NWBFile, dict]]:
         with _legal(source.container_source or "the open NWBFile", who):
             yield source, _origin(source, source.container_source, None)
         return
+    if is_dandi(source):
+        from .dandi import find_asset
+
+        asset = find_asset(source)
+        with open_nwb(asset.download(), who) as (nwb, origin):
+            yield nwb, origin | asset.origin()
+        return
     if not isinstance(source, (str, os.PathLike)) and not (hasattr(source, "read") and hasattr(source, "seek")):
         raise TypeError(f"{who}: expected a path, an open NWBFile or a file-like object; got {type(source).__name__}.")
     with warnings.catch_warnings():
@@ -60,7 +68,7 @@ def open_nwb(source, who: str) -> Iterator[tuple[NWBFile, dict]]:
         with _opened(source, who) as (io, path, digest):
             nwb = _read(io, path, who)
             with _legal(path, who):
-                yield nwb, _origin(nwb, path, digest)
+                yield nwb, _origin(nwb, path, digest) | getattr(source, "origin", {})
 
 
 @contextmanager
