@@ -118,6 +118,144 @@ def describe(key, theirs, ours):
               "entries", (np.nan_to_num(a) != np.nan_to_num(b)).sum(), "of", a.size)  # fmt: skip
 
 
+def random_case(random, kind):
+    """A target and a submission of small size, plain or with a quirk."""
+    dmfc = kind.startswith("dmfc")
+    name = "dmfc_rsg" if dmfc else str(random.choice(["mc_maze", "mc_rtt", "area2_bump", "mc_maze_small", "mc_maze_large"]))
+    group = name + str(random.choice(["", "_20"]))
+    train, scored, bins, seen, hidden, later = 14, 12, 20, 5, 4, 6
+    rate = random.gamma(2, 0.3, (scored, bins, hidden))
+    spikes = random.poisson(rate).astype(float)
+    forward = {kind: random.poisson(0.5, (scored, later, n)).astype(float) for kind, n in (("heldin", seen), ("heldout", hidden))}
+    target = {"eval_spikes_heldout": spikes, **{f"eval_spikes_{kind}_forward": x for kind, x in forward.items()}}
+    for part, trials in (("train", train), ("eval", scored)):
+        target[f"{part}_behavior"] = random.normal(0, 100, (trials, bins, 2))
+        if dmfc:
+            condition = np.arange(trials) % 3
+            target[f"{part}_behavior"] = np.stack([condition, condition, condition, condition * 100.0, random.normal(700, 50, trials)], 1)
+    rates = {f"{part}_rates_{kind}": random.gamma(2, 0.3, (trials, bins, n)) for part, trials in (("train", train), ("eval", scored))
+             for kind, n in (("heldin", seen), ("heldout", hidden))}  # fmt: skip
+    rates |= {f"eval_rates_{kind}_forward": random.gamma(2, 0.3, x.shape) for kind, x in forward.items()}
+    target["psth"] = random.gamma(2, 0.3, (4, bins, seen + hidden))
+    target["eval_cond_idx"] = np.array([np.arange(i, scored, 4) for i in range(3)] + [np.array([], int)], object)
+    QUIRKS[kind](random, target, rates)
+    return {group: target}, {group: rates}
+
+
+def _some(random, x, value, share=0.1):
+    x[random.random(x.shape) < share] = value
+
+
+def _nothing(random, target, rates):
+    pass
+
+
+def _zero_rates(random, target, rates):
+    for x in rates.values():
+        _some(random, x, 0.0)
+
+
+def _tiny_rates(random, target, rates):
+    for x in rates.values():
+        _some(random, x, 1e-14)
+        _some(random, x, 1e6)
+
+
+def _nan_spikes(random, target, rates):
+    _some(random, target["eval_spikes_heldout"], np.nan)
+    _some(random, target["eval_spikes_heldin_forward"], np.nan)
+    rates["eval_rates_heldout"][np.isnan(target["eval_spikes_heldout"])] = np.nan
+    for name in ("psth", "train_behavior", "eval_behavior"):  # whose scores would refuse NaN rates
+        target.pop(name) if name == "psth" else target[name].fill(0)
+    target["eval_behavior"][np.isnan(rates["eval_rates_heldout"]).any(2)] = np.nan
+    target["eval_behavior"] += np.random.default_rng(0).normal(size=target["eval_behavior"].shape)
+
+
+def _silent_neuron(random, target, rates):
+    target["eval_spikes_heldout"][..., 0] = 0
+
+
+def _no_spikes(random, target, rates):
+    target["eval_spikes_heldout"][:] = 0
+
+
+def _nan_behavior(random, target, rates):
+    target["train_behavior"][:3] = np.nan
+    target["eval_behavior"][:, -4:] = np.nan
+
+
+def _groups(random, target, rates):
+    for part in ("train", "eval"):
+        bump = np.arange(len(target[f"{part}_behavior"])) % 2
+        target[f"{part}_decode_mask"] = np.stack([bump == 0, bump == 1], 1)
+
+
+def _flat_psth(random, target, rates):
+    target["psth"][..., 1] = 0.25
+    target["psth"][..., 2] = 0.25
+    rates["eval_rates_heldin"][..., 2] = 0.25
+    target["psth"][:, -5:] = np.nan
+
+
+def _constant_rates(random, target, rates):
+    for x in rates.values():
+        x[:] = x.mean((0, 1))
+
+
+def _jitter(random, target, rates):
+    target["eval_jitter"] = np.arange(12) % 5 - 2
+    target["psth"][:, :2] = target["psth"][:, -2:] = np.nan
+
+
+def _segment(random, target, rates):
+    for trial, length in enumerate(random.integers(5, 15, len(target["eval_spikes_heldout"]))):
+        target["eval_spikes_heldout"][trial, :-length] = np.nan
+    target["eval_behavior"][::6] = np.nan
+
+
+QUIRKS = {"plain": _nothing, "zero rates": _zero_rates, "tiny and huge rates": _tiny_rates, "NaN spikes": _nan_spikes,
+          "silent neuron": _silent_neuron, "no spikes": _no_spikes, "NaN behaviour": _nan_behavior, "groups": _groups, "flat psth": _flat_psth,
+          "constant rates": _constant_rates, "jitter": _jitter, "dmfc": _nothing, "dmfc segment": _segment}  # fmt: skip
+
+
+def metrics(options):
+    _, _, evaluation = original(options.checkout)
+    wrong = 0
+    for kind in QUIRKS:
+        worst, compared = 0.0, set()
+        for case in range(options.cases):
+            target, rates = random_case(np.random.default_rng([options.seed, case, *kind.encode()]), kind)
+            before = json.dumps([{k: np.asarray(v).tolist() for k, v in d.items() if np.asarray(v).dtype != object} for g in (target, rates) for d in g.values()])
+            ours = evaluate_nlb(target, rates)
+            after = json.dumps([{k: np.asarray(v).tolist() for k, v in d.items() if np.asarray(v).dtype != object} for g in (target, rates) for d in g.values()])
+            theirs = {split: values for part in evaluation.evaluate(*map(wrapped, (target, rates))) for split, values in part.items()}
+            same_names = {s: list(v) for s, v in ours.items()} == {s: list(v) for s, v in theirs.items()}
+            gaps = [gap(ours[split][name], value) for split, values in theirs.items() for name, value in values.items()]
+            worst, compared = max(worst, *gaps), compared | {name.split("] ")[-1] for values in theirs.values() for name in values}
+            wrong += not same_names or max(gaps) > 1e-9 or before != after
+        print(f"{kind}: {options.cases} cases of {', '.join(sorted(compared))}: largest relative difference {worst:.1e}", flush=True)
+    return wrong
+
+
+def wrapped(groups):
+    """Copies behind `[()]`, as h5py datasets are."""
+    return {group: {name: Copied(value) for name, value in arrays.items()} for group, arrays in groups.items()}
+
+
+class Copied:
+    def __init__(self, value):
+        self.value = value
+
+    def __getitem__(self, key):
+        return self.value.copy()
+
+
+def gap(ours, theirs):
+    if not np.isfinite(theirs) or not np.isfinite(ours):
+        return 0.0 if np.array_equal(ours, theirs, equal_nan=True) else np.inf
+    return abs(ours - theirs) / max(1, abs(theirs))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkout", help="folder of a checkout of nlb_tools")
@@ -130,7 +268,7 @@ def main():
     parser.add_argument("--psth", action="store_true", help="speed: with the PSTHs, which nlb_tools needs much memory for")
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
-    sys.exit(bool(dict(tensors=tensors)[options.what](options)))
+    sys.exit(bool(dict(tensors=tensors, metrics=metrics)[options.what](options)))
 
 
 if __name__ == "__main__":
