@@ -187,6 +187,15 @@ class Benchmark:
                 out[f"{part}_decode_mask"] = np.stack([group[chosen] == 0, group[chosen] == 1], axis=1)
         return out | (self._psth() if psth and dataset.conditions else {})
 
+    def submission_shapes(self) -> dict[str, dict[str, tuple[int, int, int]]]:
+        """Group -> name -> (trial, bin, neuron) of every array of a submission."""
+        sizes = {part: len(self._windows(part)[0].rows) for part in ("train", "eval")}
+        shapes = {}
+        for kind, units in (("heldin", self.session.units[False]), ("heldout", self.session.units[True])):
+            shapes |= {f"{part}_rates_{kind}": (size, self.bins[0], len(units)) for part, size in sizes.items()}
+            shapes[f"eval_rates_{kind}_forward"] = (sizes["eval"], self.bins[1], len(units))
+        return {self.group: shapes}
+
     def _psth(self) -> dict:
         train, scored = self._parts["train"], self._parts["eval"]
         ignored = self.session.split == "none" if self.phase == "test" else ~(train | scored)
@@ -231,7 +240,7 @@ class Benchmark:
             counts, bin_width=self.session.width / 1000, starts=bins[:, 0] * self.session.width / 1000 - clock,
             unit_ids=np.concatenate([units[False], units[True]]), held_out=np.repeat([False, True], [len(units[False]), len(units[True])]),
             forecast=self.bins[1], table=self.session.table.iloc[rows],
-            origin=dict(dataset=self.dataset.name, dandiset=self.dataset.dandiset, phase=self.phase, align=self.dataset.align,
+            origin=dict(held_out=units[True].tolist(), dataset=self.dataset.name, dandiset=self.dataset.dandiset, phase=self.phase, align=self.dataset.align,
                         window=list(self.dataset.window), files=[part.origin for part in self.session.files]),
         )  # fmt: skip
 

@@ -93,7 +93,7 @@ class World:
         return self.rates(rows, edges)[..., columns]
 
 
-def simulate_nlb(name: str, *, rank: int = 6, loading: float = 0.5, noise: float = 0.08, seed: int = 0, scale: float = 1.0) -> World:
+def simulate_nlb(name: str, *, rank: int = 6, loading: float = 0.26, noise: float = 0.08, seed: int = 0, scale: float = 1.0) -> World:
     """Simulate a dataset of the benchmark.
 
     Parameters
@@ -103,7 +103,7 @@ def simulate_nlb(name: str, *, rank: int = 6, loading: float = 0.5, noise: float
     rank : int
         Even: the teacher is made of rank/2 planes that rotate at 0.7–2.5 Hz and saturate.
     loading : float
-        Log-rate units per unit of z; with rates of median 5 Hz (log-normal) 0.5 gives an oracle near 0.35 bits per spike.
+        Log-rate units per unit of z; with rates of median 5 Hz (log-normal) 0.26 gives an oracle near 0.35 bits per spike.
     noise : float
         Standard deviation of the latent noise per step.
     seed : int
