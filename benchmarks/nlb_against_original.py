@@ -7,7 +7,7 @@
 
 `tensors` simulates each dataset, cuts it with both, and compares every tensor bit for bit, in both phases and at both bin widths.
 `metrics` compares every score on random and on adversarial inputs. `speed` runs both in processes of their own and prints CPU seconds
-and peak memory. nlb_tools is imported from the checkout; two of its lines are changed in memory, for pandas 3. Nothing of it is needed by the package
+and peak memory. `record` renews what the ordinary tests expect. nlb_tools is imported from the checkout; two of its lines are changed in memory, for pandas 3. Nothing of it is needed by the package
 or kept here.
 """
 
@@ -26,11 +26,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nwb_lowrank.metrics.nlb import evaluate_nlb
-from nwb_lowrank.sinks.recording_nlb import write_nlb_recording
 from nwb_lowrank.sources._nlb_table import BIN_WIDTHS, DATASETS, PHASES
 from nwb_lowrank.sources.nlb import read_nlb
-from nwb_lowrank.sources.synthetic_nlb import simulate_nlb
 
 MENDED = (  # what pandas 3 no longer does as nlb_tools expects: arrays that may be written to, and joined clocks in order
     ("resample", "arr = self.data[signal_type].to_numpy()", "arr = self.data[signal_type].to_numpy(copy=True)"),
@@ -82,6 +79,14 @@ def our_tensors(dataset, paths, phase, bin_width, psth):
     return inputs | {f"target/{name}": value for name, value in target.items()}
 
 
+def simulated(name, options, folder):
+    """Paths of the files of a simulated dataset; PyTorch is loaded only here, to leave the memory of `speed` alone."""
+    from nwb_lowrank.sinks.recording_nlb import write_nlb_recording
+    from nwb_lowrank.sources.synthetic_nlb import simulate_nlb
+
+    return write_nlb_recording(simulate_nlb(name, scale=options.scale, seed=options.seed), folder)
+
+
 def same(a, b):
     """Equal bytes, dtype and shape; lists of index arrays element by element."""
     if isinstance(a, list) or getattr(a, "dtype", None) == object:
@@ -96,7 +101,7 @@ def tensors(options):
     for name in options.datasets:
         dataset = DATASETS[name]
         folder = Path(options.folder or tempfile.mkdtemp()) / name
-        paths = write_nlb_recording(simulate_nlb(name, scale=options.scale, seed=options.seed), folder)
+        paths = simulated(name, options, folder)
         for phase in PHASES:
             for bin_width in BIN_WIDTHS:
                 theirs = original_tensors(modules, dataset, paths, phase, bin_width, True, folder)
@@ -219,6 +224,8 @@ QUIRKS = {"plain": _nothing, "zero rates": _zero_rates, "tiny and huge rates": _
 
 
 def metrics(options):
+    from nwb_lowrank.metrics.nlb import evaluate_nlb
+
     _, _, evaluation = original(options.checkout)
     wrong = 0
     for kind in QUIRKS:
@@ -256,10 +263,96 @@ def gap(ours, theirs):
     return abs(ours - theirs) / max(1, abs(theirs))
 
 
+def record(options):
+    """What nlb_tools makes of the awkward cases of the tests, into tests/nlb_expected.json."""
+    tests = Path(__file__).resolve().parents[1] / "tests"
+    sys.path.insert(0, str(tests))
+    import nlb_cases
+
+    interface, make, evaluation = original(options.checkout)
+    expected = {}
+    for name in nlb_cases.BEHAVIOR:
+        for bin_width in BIN_WIDTHS:
+            path = nlb_cases.write_case(Path(tempfile.mkdtemp()) / "case.nwb", name)
+            data = interface.NWBDataset(str(path))
+            if "finger_vel" in data.data or "hand_vel" in data.data:  # rows with unknown behaviour would be dropped from the spikes
+                spikes_only = interface.NWBDataset(str(path), skip_fields=["hand_vel", "finger_vel"])
+                spikes_only.resample(bin_width)
+            data.resample(bin_width)
+            keep = dict(save_file=False, return_dict=True)
+            spikes = data if name == "dmfc_rsg" else spikes_only
+            made = make.make_train_input_tensors(spikes, name, "train", include_forward_pred=True, **keep)
+            made |= make.make_eval_input_tensors(spikes, name, "val", **keep)
+            target = make.make_eval_target_tensors(data, name, "train", "val", include_psth=True, **keep)
+            made |= next(iter(target.values()))
+            expected[f"{name} {bin_width}"] = nlb_cases.summary(made)
+    for kind in ("velocity", "timing"):
+        target, rates = nlb_cases.score_case(kind)
+        expected[kind] = {k: float(v) for part in evaluation.evaluate(*map(wrapped, (target, rates))) for d in part.values() for k, v in d.items()}
+    cases = [f" {json.dumps(case)}: {{\n" + ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in values.items()) + "\n }"
+             for case, values in expected.items()]  # fmt: skip
+    (tests / "nlb_expected.json").write_text("{\n" + ",\n".join(cases) + "\n}\n")
+    return 0
+
+
+def speed(options):
+    """Both on the same files, each in a process of its own: reading, inputs and target of phase val at 5 ms."""
+    for name in options.datasets:
+        folder = Path(options.folder or tempfile.mkdtemp()) / f"{name}_{options.scale:g}"
+        paths = {kind: folder / DATASETS[name].train_file for kind in ("train",)}
+        if not paths["train"].exists():
+            simulated(name, options, folder)
+        figures = {}
+        for who in ("ours", "original"):
+            command = [sys.executable, __file__, options.checkout, f"one-{who}", "--datasets", name, "--folder", str(paths["train"])]
+            done = subprocess.run(command + ["--psth"] * options.psth, capture_output=True, text=True)
+            if done.returncode:
+                print(f"{name} {who}: failed ({done.stderr.strip().splitlines()[-1] if done.stderr else done.returncode})", flush=True)
+                continue
+            figures[who] = json.loads(done.stdout.splitlines()[-1])
+            print(f"{name} at scale {options.scale:g}, {who}: {figures[who]['cpu']:.1f} s CPU, {figures[who]['mb']:.0f} MB", flush=True)
+        if len(figures) == 2:
+            print(f"{name}: {figures['original']['cpu'] / figures['ours']['cpu']:.1f} times faster, memory "
+                  f"{figures['ours']['mb'] / figures['original']['mb']:.3f} of nlb_tools'")  # fmt: skip
+    return 0
+
+
+def one(options, who):
+    """Make the tensors once and say what it took, imports left out."""
+    dataset, train = DATASETS[options.datasets[0]], options.folder
+    modules = original(options.checkout) if who == "original" else None
+    if modules is None:
+        import scipy.signal  # noqa: F401
+    used = os.times()
+    if who == "ours":
+        benchmark = read_nlb(dataset.name, train, bin_width=5)
+        made = benchmark.inputs() | benchmark.target(psth=options.psth)
+    else:
+        interface, make, _ = modules
+        data = interface.NWBDataset(train, skip_fields=["hand_pos", "cursor_pos", "eye_pos", "finger_pos"])
+        data.resample(5)
+        keep = dict(save_file=False, return_dict=True)
+        made = make.make_train_input_tensors(data, dataset.name, "train", include_forward_pred=True, **keep)
+        made |= make.make_eval_input_tensors(data, dataset.name, "val", **keep)
+        made |= make.make_eval_target_tensors(data, dataset.name, "train", "val", include_psth=options.psth, **keep)
+    took = sum(os.times()[:4]) - sum(used[:4])
+    mb = max(resource.getrusage(kind).ru_maxrss for kind in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
+    print(json.dumps(dict(cpu=took, mb=mb, arrays=len(made))))
+    return 0
+
+
+def one_ours(options):
+    return one(options, "ours")
+
+
+def one_original(options):
+    return one(options, "original")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("checkout", help="folder of a checkout of nlb_tools")
-    parser.add_argument("what", choices=("tensors", "metrics", "speed"))
+    parser.add_argument("what", choices=("tensors", "metrics", "speed", "record", "one-ours", "one-original"))
     parser.add_argument("--datasets", nargs="+", default=list(DATASETS), choices=list(DATASETS))
     parser.add_argument("--scale", type=float, default=0.3, help="share of the released trials and neurons (%(default)s)")
     parser.add_argument("--cases", type=int, default=50)
@@ -268,7 +361,8 @@ def main():
     parser.add_argument("--psth", action="store_true", help="speed: with the PSTHs, which nlb_tools needs much memory for")
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args()
-    sys.exit(bool(dict(tensors=tensors, metrics=metrics)[options.what](options)))
+    ways = {"tensors": tensors, "metrics": metrics, "speed": speed, "record": record, "one-ours": one_ours, "one-original": one_original}
+    sys.exit(bool(ways[options.what](options)))
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 
 from ._nlb_session import Cut, Session
 from ._nlb_table import Dataset
@@ -36,7 +37,7 @@ def _conditions(session: Session, dataset: Dataset, ignored: np.ndarray):
     columns = list(dataset.conditions)
     labels = session.table[columns]
     for condition in sorted(labels[~ignored].dropna().set_index(columns).index.unique().tolist()):
-        yield (labels == condition).all(axis=1).to_numpy()
+        yield (labels == pd.Series(condition, index=columns)).all(axis=1).to_numpy()
 
 
 def _condition_cut(session: Session, dataset: Dataset, chosen: np.ndarray) -> Cut | None:
