@@ -7,11 +7,12 @@
 
 `tensors` simulates each dataset, cuts it with both, and compares every tensor bit for bit, in both phases and at both bin widths.
 `metrics` compares every score on random and on adversarial inputs. `speed` runs both in processes of their own and prints CPU seconds
-and peak memory. `record` renews what the ordinary tests expect. nlb_tools is imported from the checkout; two of its lines are changed in memory, for pandas 3. Nothing of it is needed by the package
-or kept here.
+and peak memory. `record` renews what the ordinary tests expect. nlb_tools is imported from the checkout; two of its lines are changed in
+memory, for pandas 3. Nothing of it is needed by the package or kept here.
 """
 
 import argparse
+import copy
 import inspect
 import json
 import logging
@@ -20,7 +21,6 @@ import resource
 import subprocess
 import sys
 import tempfile
-import time
 import warnings
 from pathlib import Path
 
@@ -89,7 +89,7 @@ def simulated(name, options, folder):
 
 def same(a, b):
     """Equal bytes, dtype and shape; lists of index arrays element by element."""
-    if isinstance(a, list) or getattr(a, "dtype", None) == object:
+    if isinstance(a, list) or getattr(getattr(a, "dtype", None), "kind", "") == "O":
         return len(a) == len(b) and all(np.array_equal(x, y) for x, y in zip(a, b))
     a, b = np.asarray(a), np.asarray(b)
     return a.dtype == b.dtype and a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
@@ -108,7 +108,8 @@ def tensors(options):
                 ours = our_tensors(dataset, paths, phase, bin_width, True)
                 different = sorted(set(theirs) ^ set(ours)) + [key for key in theirs if key in ours and not same(ours[key], theirs[key])]
                 wrong += bool(different)
-                print(f"{name} {phase} {bin_width} ms: {len(theirs)} tensors " + (f"DIFFER: {different}" if different else "equal"), flush=True)
+                verdict = f"DIFFER: {different}" if different else "equal"
+                print(f"{name} {phase} {bin_width} ms: {len(theirs)} tensors {verdict}", flush=True)
                 for key in different if options.verbose else ():
                     describe(key, theirs.get(key), ours.get(key))
     return wrong
@@ -219,8 +220,9 @@ def _segment(random, target, rates):
 
 
 QUIRKS = {"plain": _nothing, "zero rates": _zero_rates, "tiny and huge rates": _tiny_rates, "NaN spikes": _nan_spikes,
-          "silent neuron": _silent_neuron, "no spikes": _no_spikes, "NaN behaviour": _nan_behavior, "groups": _groups, "flat psth": _flat_psth,
-          "constant rates": _constant_rates, "jitter": _jitter, "dmfc": _nothing, "dmfc segment": _segment}  # fmt: skip
+          "silent neuron": _silent_neuron, "no spikes": _no_spikes, "NaN behaviour": _nan_behavior, "groups": _groups,
+          "flat psth": _flat_psth, "constant rates": _constant_rates, "jitter": _jitter,
+          "dmfc": _nothing, "dmfc segment": _segment}  # fmt: skip
 
 
 def metrics(options):
@@ -232,16 +234,20 @@ def metrics(options):
         worst, compared = 0.0, set()
         for case in range(options.cases):
             target, rates = random_case(np.random.default_rng([options.seed, case, *kind.encode()]), kind)
-            before = json.dumps([{k: np.asarray(v).tolist() for k, v in d.items() if np.asarray(v).dtype != object} for g in (target, rates) for d in g.values()])
+            before = copy.deepcopy((target, rates))
             ours = evaluate_nlb(target, rates)
-            after = json.dumps([{k: np.asarray(v).tolist() for k, v in d.items() if np.asarray(v).dtype != object} for g in (target, rates) for d in g.values()])
             theirs = {split: values for part in evaluation.evaluate(*map(wrapped, (target, rates))) for split, values in part.items()}
             same_names = {s: list(v) for s, v in ours.items()} == {s: list(v) for s, v in theirs.items()}
             gaps = [gap(ours[split][name], value) for split, values in theirs.items() for name, value in values.items()]
             worst, compared = max(worst, *gaps), compared | {name.split("] ")[-1] for values in theirs.values() for name in values}
-            wrong += not same_names or max(gaps) > 1e-9 or before != after
+            wrong += not same_names or max(gaps) > 1e-9 or not unchanged(before, (target, rates))
         print(f"{kind}: {options.cases} cases of {', '.join(sorted(compared))}: largest relative difference {worst:.1e}", flush=True)
     return wrong
+
+
+def unchanged(before, after):
+    pairs = [(x[name], y[name]) for a, b in zip(before, after) for x, y in zip(a.values(), b.values()) for name in x]
+    return all(same(x, y) for x, y in pairs)
 
 
 def wrapped(groups):
@@ -288,7 +294,8 @@ def record(options):
             expected[f"{name} {bin_width}"] = nlb_cases.summary(made)
     for kind in ("velocity", "timing"):
         target, rates = nlb_cases.score_case(kind)
-        expected[kind] = {k: float(v) for part in evaluation.evaluate(*map(wrapped, (target, rates))) for d in part.values() for k, v in d.items()}
+        (values,) = (values for part in evaluation.evaluate(*map(wrapped, (target, rates))) for values in part.values())
+        expected[kind] = {name: float(value) for name, value in values.items()}
     cases = [f" {json.dumps(case)}: {{\n" + ",\n".join(f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in values.items()) + "\n }"
              for case, values in expected.items()]  # fmt: skip
     (tests / "nlb_expected.json").write_text("{\n" + ",\n".join(cases) + "\n}\n")
@@ -334,7 +341,7 @@ def one(options, who):
         keep = dict(save_file=False, return_dict=True)
         made = make.make_train_input_tensors(data, dataset.name, "train", include_forward_pred=True, **keep)
         made |= make.make_eval_input_tensors(data, dataset.name, "val", **keep)
-        made |= make.make_eval_target_tensors(data, dataset.name, "train", "val", include_psth=options.psth, **keep)
+        made |= next(iter(make.make_eval_target_tensors(data, dataset.name, "train", "val", include_psth=options.psth, **keep).values()))
     took = sum(os.times()[:4]) - sum(used[:4])
     mb = max(resource.getrusage(kind).ru_maxrss for kind in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
     print(json.dumps(dict(cpu=took, mb=mb, arrays=len(made))))

@@ -19,13 +19,16 @@ def write_case(path, name):
         start[4:] = start[4] + np.array([0, 0.5, 1.0])  # windows that overlap
     elif name == "dmfc_rsg":
         ready, set_, go = start + 0.1, start + 0.9, start + 1.6 + 0.03 * np.arange(7)
-        columns |= dict(ready_time=ready, set_time=set_, go_time=go, is_eye=[True, True, False, True, False, True, True], is_short=[False] * 7,
-                        theta=[0.0] * 7, ts=[800.0] * 7, tp=np.round((go - set_) * 1000), is_outlier=[0, 0, 0, 0, 0, 0, 1])  # fmt: skip
+        columns |= dict(ready_time=ready, set_time=set_, go_time=go, is_eye=[True, True, False, True, False, True, True],
+                        is_short=[False] * 7, theta=[0.0] * 7, ts=[800.0] * 7, tp=np.round((go - set_) * 1000),
+                        is_outlier=[0, 0, 0, 0, 0, 0, 1])  # fmt: skip
     else:
         onset[3] = np.nan
         columns |= dict(move_onset_time=onset)
-        columns |= dict(cond_dir=[0.0, 0, 90, 90, 0, 90, 90], ctr_hold_bump=[True, False, True, False, False, True, True]) if "area2" in name \
-            else dict(trial_type=[1, 1, 2, 2, 1, 2, 2], trial_version=[0] * 7)  # fmt: skip
+        if "area2" in name:
+            columns |= dict(cond_dir=[0.0, 0, 90, 90, 0, 90, 90], ctr_hold_bump=[True, False, True, False, False, True, True])
+        else:
+            columns |= dict(trial_type=[1, 1, 2, 2, 1, 2, 2], trial_version=[0] * 7)
     for column in columns:
         nwb.add_trial_column(column, column)
     for row in range(7):
@@ -65,8 +68,8 @@ def summary(arrays):
 def score_case(kind):
     """A target and a submission from sines: 'velocity' or 'timing'."""
     wave = lambda shape, a: 0.6 + 0.5 * np.sin(a * np.arange(np.prod(shape)) ** 1.3).reshape(shape)  # noqa: E731
-    rates = {f"{part}_rates_{units}": wave((trials, 12, n), a) for part, trials, units, n, a in (
-        ("train", 9, "heldin", 4, 1.1), ("train", 9, "heldout", 3, 1.2), ("eval", 8, "heldin", 4, 1.3), ("eval", 8, "heldout", 3, 1.4))}  # fmt: skip
+    plan = (("train", 9, "heldin", 4, 1.1), ("train", 9, "heldout", 3, 1.2), ("eval", 8, "heldin", 4, 1.3), ("eval", 8, "heldout", 3, 1.4))
+    rates = {f"{part}_rates_{units}": wave((trials, 12, n), a) for part, trials, units, n, a in plan}
     rates |= {f"eval_rates_{units}_forward": wave((8, 5, n), a) for units, n, a in (("heldin", 4, 1.5), ("heldout", 3, 1.6))}
     rates["eval_rates_heldout"][2, 3] = 0.0
     target = {name.replace("rates", "spikes"): np.floor(2.2 * wave(x.shape, 2.3)) for name, x in rates.items() if "eval" in name}

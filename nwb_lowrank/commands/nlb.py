@@ -141,8 +141,7 @@ def _report(plan, table: pd.DataFrame) -> None:
         return
     columns = [name for name in METRICS if name in table]
     for row in table.to_dict("records"):
-        scores = ", ".join(f"{name} {row[name]:.4f}" + (f" ± {row[f'{name} sd']:.4f}" if row.get(f"{name} sd", np.nan) == row.get(f"{name} sd")
-                           and f"{name} sd" in row else "") for name in columns)  # fmt: skip
+        scores = ", ".join(f"{name} {_value(row, name)}" for name in columns)
         print(f"{row['dataset']}, {row['split']} split, {row['bin_ms']} ms bins, low-rank RNN of rank {row['rank']}, seeds {row['seeds']}, "
               f"{row['fit']}: {scores} ({row['cpu_s']} s CPU, {row['wall_s']} s wall-clock in all fits, {row['device']})")  # fmt: skip
     table.to_csv(plan.folder / "scores.csv", index=False)
@@ -150,22 +149,25 @@ def _report(plan, table: pd.DataFrame) -> None:
     print(f"submission: {', '.join(dict.fromkeys(table['submission']))}\ntable: {plan.folder / 'scores.csv'}, {plan.folder / 'scores.md'}")
 
 
+def _value(row: dict, name: str) -> str:
+    sd = row.get(f"{name} sd", np.nan)
+    return f"{row[name]:.4f}" + ("" if pd.isna(sd) else f" ± {sd:.4f}")
+
+
 def markdown(plan, table: pd.DataFrame, columns: list[str]) -> str:
     """The table as Markdown, followed by what others published for the test split of this dataset."""
     from ..sources._nlb_table import PUBLISHED
 
-    head = ["model", "split", "bin", "seeds", *columns, "CPU s", "device"]
-    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    rows = [["model", "split", "bin", "seeds", *columns, "CPU s", "wall-clock s", "device"]]
     for row in table.to_dict("records"):
-        values = [f"{row[name]:.4f}" + (f" ± {row[f'{name} sd']:.4f}" if pd.notna(row.get(f"{name} sd")) else "") for name in columns]
-        cells = [f"low-rank RNN, rank {row['rank']}, {row['fit']}", row["split"], f"{row['bin_ms']} ms", row["seeds"], *values, row["cpu_s"],
-                 row["device"]]  # fmt: skip
-        lines.append("| " + " | ".join(map(str, cells)) + " |")
+        rows.append([f"low-rank RNN, rank {row['rank']}, {row['fit']}", row["split"], f"{row['bin_ms']} ms", row["seeds"],
+                     *(_value(row, name) for name in columns), row["cpu_s"], row["wall_s"], row["device"]])  # fmt: skip
     for bin_width, models in PUBLISHED.get(plan.dataset.name, {}).items():
         for model, value in models.items():
-            cells = [f"{model} (published)", "test", f"{bin_width} ms", "", *(f"{value}" if name == "co-bps" else "" for name in columns), "", ""]
-            lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+            scores = [value if name == "co-bps" else "" for name in columns]
+            rows.append([f"{model} (published)", "test", f"{bin_width} ms", "", *scores, "", "", ""])
+    lines = ["| " + " | ".join(map(str, cells)) + " |" for cells in rows]
+    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) + "\n"
 
 
 def evaluate(options) -> None:

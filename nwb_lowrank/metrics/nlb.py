@@ -71,7 +71,8 @@ def score_group(group: str, target: Mapping, rates: Mapping) -> dict[str, float]
         scores["tp corr"] = timing_correlation(spikes, everyone, behavior["eval"])
     else:
         train = np.concatenate([_floats(group, rates, f"train_rates_{kind}") for kind in ("heldin", "heldout")], axis=-1)
-        groups = [np.asarray(target[f"{part}_decode_mask"], bool) if f"{part}_decode_mask" in target else None for part in ("train", "eval")]
+        masks = [f"{part}_decode_mask" for part in ("train", "eval")]
+        groups = [np.asarray(target[mask], bool) if mask in target else None for mask in masks]
         scores["vel R2"] = velocity_r2(train, behavior["train"], everyone, behavior["eval"], *groups)
     if "psth" in target:
         jitter = target["eval_jitter"] if "eval_jitter" in target else None

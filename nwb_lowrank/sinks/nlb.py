@@ -68,7 +68,8 @@ def check_submission(groups: Mapping[str, Mapping], shapes: Mapping[str, Mapping
             _check_rates(f"{group}/{name}", np.asarray(groups[group][name]), wanted.get(name))
         unknown = [name for name in groups[group] if name not in (*REQUIRED, *FORWARD)]
         if unknown:
-            raise ValueError(f"submission: '{group}' has no place for {unknown[0]!r}; it takes {', '.join((*REQUIRED, *FORWARD))}. Drop it.")
+            takes = ", ".join((*REQUIRED, *FORWARD))
+            raise ValueError(f"submission: '{group}' has no place for {unknown[0]!r}; it takes {takes}. Drop it.")
     strangers = [group for group in groups if group not in shapes]
     if strangers:
         raise ValueError(f"submission: the target has no group '{strangers[0]}'; it has {', '.join(shapes)}. Drop it or pass its target.")
@@ -77,11 +78,11 @@ def check_submission(groups: Mapping[str, Mapping], shapes: Mapping[str, Mapping
 def _check_rates(name: str, rates: np.ndarray, shape) -> None:
     if shape is not None and (rates.ndim != len(shape) or any(want not in (None, got) for want, got in zip(shape, rates.shape))):
         wanted = tuple("any" if size is None else size for size in shape)
-        raise ValueError(f"submission: '{name}' must have the shape (trial, bin, neuron) = {wanted}; got {rates.shape}. Cut it as the target.")
+        raise ValueError(f"submission: '{name}' must have the shape (trial, bin, neuron) = {wanted}; got {rates.shape}. Cut it alike.")
     if not np.isfinite(rates).all():
         raise ValueError(f"submission: '{name}' must be finite; it holds NaN or infinity. Predict every bin of every trial.")
     if (rates < 0).any():
-        raise ValueError(f"submission: '{name}' must be positive expected spikes per bin; it holds a negative rate. Pass rates, not log rates.")
+        raise ValueError(f"submission: '{name}' must be expected spikes per bin; it holds a negative rate. Pass rates, not logs.")
     if (rates.astype(np.float32) == 0).any():
         raise ValueError(f"submission: '{name}' must be positive; it holds a rate of zero, which no spike survives. Add a small floor.")
 
@@ -95,7 +96,8 @@ def target_shapes(target: Mapping[str, Mapping]) -> dict[str, dict[str, tuple]]:
         seen = arrays["eval_spikes_heldin_forward"].shape[-1] if "eval_spikes_heldin_forward" in arrays else None
         shapes[group] = {"train_rates_heldin": (trials, T, seen), "train_rates_heldout": (trials, T, N),
                          "eval_rates_heldin": (B, T, seen), "eval_rates_heldout": (B, T, N)}  # fmt: skip
-        shapes[group] |= {name: arrays[name.replace("rates", "spikes")].shape for name in FORWARD if name.replace("rates", "spikes") in arrays}
+        later = {name: name.replace("rates", "spikes") for name in FORWARD}
+        shapes[group] |= {name: arrays[spikes].shape for name, spikes in later.items() if spikes in arrays}
     return shapes
 
 

@@ -62,9 +62,7 @@ def _intervals(world: World, chosen: np.ndarray) -> np.ndarray:
     """(K, 2) seconds observed: the chosen trials with their surroundings, joined, without the pauses and the trials of the other file."""
     edges, at = [], 0.0
     stops = np.r_[world.table["start_time"].to_numpy()[1:], np.inf]
-    for (start, stop), (pause, on), following, keep, next_keep in zip(
-        world.observed, world.paused, stops, chosen, np.r_[chosen[1:], True]
-    ):
+    for (start, stop), (pause, on), following, keep, next_keep in zip(world.observed, world.paused, stops, chosen, np.r_[chosen[1:], True]):
         if keep:
             stop = stop if next_keep else min(stop, following)
             pieces = [(max(start, at), stop)] if np.isnan(pause) else [(max(start, at), pause), (on, stop)]

@@ -240,7 +240,8 @@ class Benchmark:
             counts, bin_width=self.session.width / 1000, starts=bins[:, 0] * self.session.width / 1000 - clock,
             unit_ids=np.concatenate([units[False], units[True]]), held_out=np.repeat([False, True], [len(units[False]), len(units[True])]),
             forecast=self.bins[1], table=self.session.table.iloc[rows],
-            origin=dict(held_out=units[True].tolist(), dataset=self.dataset.name, dandiset=self.dataset.dandiset, phase=self.phase, align=self.dataset.align,
+            origin=dict(held_out=units[True].tolist(), dataset=self.dataset.name, dandiset=self.dataset.dandiset, phase=self.phase,
+                        align=self.dataset.align,
                         window=list(self.dataset.window), files=[part.origin for part in self.session.files]),
         )  # fmt: skip
 

@@ -230,8 +230,8 @@ def _dmfc_columns(n: int, random: np.random.Generator) -> dict:
     ready, outlier = np.full(n, 0.9), (random.random(n) < 0.05).astype(int)
     go = ready + (ts + tp) / 1000
     return dict(target_on_time=np.full(n, 0.4), ready_time=ready, set_time=ready + ts / 1000, go_time=go, reward_time=go + 0.3,
-                is_eye=random.permutation(np.arange(n) % 2).astype(bool), theta=random.choice([0.0, 180.0], n), is_short=short, ts=ts, tp=tp,
-                is_outlier=outlier, length=go + 0.85, between=random.uniform(0.2, 0.5, n))  # fmt: skip
+                is_eye=random.permutation(np.arange(n) % 2).astype(bool), theta=random.choice([0.0, 180.0], n), is_short=short, ts=ts,
+                tp=tp, is_outlier=outlier, length=go + 0.85, between=random.uniform(0.2, 0.5, n))  # fmt: skip
 
 
 _COLUMNS = {"maze": _maze_columns, "mc": _rtt_columns, "area2": _area2_columns, "dmfc": _dmfc_columns}

@@ -4,10 +4,10 @@ import copy
 import json
 from pathlib import Path
 
+import nlb_cases
 import numpy as np
 import pytest
 
-import nlb_cases
 from nwb_lowrank.metrics.cross_decoding import cross_decoding
 from nwb_lowrank.metrics.few_shot import few_shot_bits
 from nwb_lowrank.metrics.nlb import bits, evaluate_nlb, psth_match, timing_correlation, velocity_r2

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
+import nlb_cases
 import numpy as np
 import pytest
 
-import nlb_cases
 from nwb_lowrank.sources._nlb_table import BIN_WIDTHS, DATASETS, FORWARD, PHASES
 from nwb_lowrank.sources.nlb import read_nlb
 
@@ -43,7 +43,7 @@ def test_windows_are_whole_bins(dataset):
 @pytest.mark.parametrize("width", BIN_WIDTHS)
 @pytest.mark.parametrize("name", nlb_cases.BEHAVIOR)
 def test_tensors_of_an_awkward_file_are_those_of_nlb_tools(cases, name, width):
-    """Counts, shapes, dtypes, NaN and trial lists exactly; sums of real numbers to rounding (other FFTs and BLAS differ in the last bits)."""
+    """Counts, shapes, dtypes, NaN and trial lists exactly; sums of real numbers to rounding (FFTs differ in their last bits)."""
     benchmark = read_nlb(name, cases[name], bin_width=width)
     made = nlb_cases.summary(benchmark.inputs() | benchmark.target())
     expected = EXPECTED[f"{name} {width}"]
