@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 _WHERE = {
     "trials": ("Trials",),
     "sources.nwb": ("read_nwb",),
+    "sources.nlb": ("read_nlb",),
     "sources.inventory": ("inventory",),
     "sources.suggest": ("suggest",),
     "model": ("LowRankRNN",),
@@ -27,6 +28,7 @@ _WHERE = {
     "searches": ("Certified", "Newton"),
     "metrics": ("evaluate",),
     "sinks.nwb": ("write_nwb", "read_results", "list_runs"),
+    "sinks.nlb": ("write_submission", "score_submission"),
     "sinks.recording": ("write_recording",),
     "plots.summary": ("plot_summary",),
 }
