@@ -114,33 +114,37 @@ def fit_all(run: Run, jobs: int, tell) -> None:
     missing = [pair for pair in run.fits() if not rates_path(run, cut.trials, *pair).exists()]
     if jobs <= 1 or len(missing) <= 1:
         for rank, seed in missing:
-            tell(fit_one(run, rank, seed))
+            tell(fit_one(run, rank, seed, show=True))
         return
     with ProcessPoolExecutor(min(jobs, len(missing)), mp_context=get_context("spawn")) as pool:
         for done in as_completed([pool.submit(fit_one, run, rank, seed) for rank, seed in missing]):
             tell(done.result())
 
 
-def fit_one(run: Run, rank: int, seed: int) -> str:
-    """Fit, infer, and keep both; one thread. Returns a line to show."""
+def fit_one(run: Run, rank: int, seed: int, show: bool = False) -> str:
+    """Fit, infer, and keep both; one thread. Returns a line to show; `show`: progress bars meanwhile."""
     import torch
 
     from .fit import fit
     from .infer import infer
+    from .job import Bars
     from .model import LowRankRNN
 
     torch.set_num_threads(1)
     cut = tensors(run)
     trials, began, used = cut.trials, time.time(), time.process_time()
     path, rates = fit_path(run, trials, rank, seed), rates_path(run, trials, rank, seed)
-    if not path.exists():
-        checkpoint = path.with_suffix(".checkpoint")
-        model = LowRankRNN(rank=rank, units=max(run.recipe.hidden, rank), neurons=trials.neurons, **_parts(run.recipe))
-        fitted = fit(model, _encoder(run.recipe), trials.select(cut.split == "train"), run.recipe.settings, seed=seed, device=run.device,
-                     checkpoint=checkpoint, resume=checkpoint.exists())  # fmt: skip
-        _into_place(path, fitted.save)
-        checkpoint.unlink(missing_ok=True)
-    posterior = infer(Fit.load(path), trials, **_readout(run.recipe), seed=seed, device=run.device)
+    with Bars() as bars:
+        if not path.exists():
+            checkpoint = path.with_suffix(".checkpoint")
+            model = LowRankRNN(rank=rank, units=max(run.recipe.hidden, rank), neurons=trials.neurons, **_parts(run.recipe))
+            fitted = fit(model, _encoder(run.recipe), trials.select(cut.split == "train"), run.recipe.settings, seed=seed, device=run.device,
+                         on_step=bars.step if show else None, checkpoint=checkpoint, resume=checkpoint.exists())  # fmt: skip
+            _into_place(path, fitted.save)
+            checkpoint.unlink(missing_ok=True)
+        posterior = infer(
+            Fit.load(path), trials, **_readout(run.recipe), seed=seed, device=run.device, on_batch=bars.batch if show else None
+        )
     took = dict(wall=time.time() - began, cpu=time.process_time() - used)
     _save(rates, dict(rates=posterior.rates, latents=posterior.latents), dict(seconds=took))
     return f"rank {rank} seed {seed}: {took['wall']:.0f} s, {took['cpu']:.0f} s of one core"
@@ -211,6 +215,27 @@ def score(run: Run, arrays_or_path, target_file=None) -> dict[str, float] | None
     if target is None and target_file is not None:
         raise ValueError(f"nlb: '{target_file}' holds no target for '{run.group}'. Pass the target of this dataset and bin width.")
     return None if target is None else score_group(run.group, target, submission)
+
+
+def dynamics_scores(run: Run, rank: int, shots) -> tuple[list[dict], np.ndarray | None]:
+    """Few-shot co-smoothing of every seed's latents, and their cross-decoding (None for a single seed).
+
+    Needs held-out spikes of the scored trials in the files themselves: phase 'val'.
+    """
+    from .metrics.cross_decoding import cross_decoding
+    from .metrics.few_shot import few_shot_bits
+
+    cut = tensors(run)
+    window, hidden, train = cut.trials.bins - cut.trials.forecast, cut.trials.held_out, cut.split == "train"
+    if not cut.trials.mask[~train][..., hidden].any():
+        raise ValueError(
+            "nlb run: few-shot scores need the held-out spikes of the scored trials; the files keep them secret. Use phase val."
+        )
+    latents = [_load(rates_path(run, cut.trials, rank, seed))[0]["latents"][:, :window] for seed in run.seeds]
+    counts = cut.trials.counts[:, :window, hidden]
+    rows = [dict(rank=rank, seed=seed, **row) for seed, z in zip(run.seeds, latents)
+            for row in few_shot_bits(z[train], counts[train], z[~train], counts[~train], shots=shots).to_dict("records")]  # fmt: skip
+    return rows, cross_decoding([z[train] for z in latents], [z[~train] for z in latents]) if len(latents) > 1 else None
 
 
 def make_run(dataset: Dataset, files, folder, *, phase: str, bin_width: int, recipe: str, ranks, seeds, changes: dict, device="cpu") -> Run:

@@ -51,6 +51,14 @@ def test_every_score_is_in_the_table_with_what_makes_it_one(finished, files):
         assert table[metric][1] == pytest.approx(values[f"[100] {metric}"], rel=1e-4, abs=1e-5)  # this target is stored as float32
 
 
+def test_scores_of_the_dynamics(finished, files, capsys):
+    assert main(["nlb", "run", "mc_maze_small", str(files), "--output", str(finished), *QUICK, "--few-shot", "2", "6"]) == 0
+    table = pd.read_csv(finished / "few_shot.csv")
+    assert list(table["shots"]) == [2, 6, 2, 6] and list(table["seed"]) == [0, 0, 1, 1] and table["bits_per_spike"].notna().all()
+    assert pd.read_csv(finished / "cross_decoding_rank2.csv", index_col=0).shape == (2, 2)
+    assert "decoded from another's" in capsys.readouterr().out
+
+
 def test_nothing_is_done_twice(finished, files, monkeypatch):
     before = (finished / SUBMISSION).read_bytes()
     monkeypatch.setattr(nlb_job, "_read", None)  # calling these would fail
@@ -83,6 +91,22 @@ def test_killed_at_any_stage_and_started_again_ends_in_the_same_bytes(finished, 
     assert list(tmp_path.glob(sign)) and not (tmp_path / SUBMISSION).exists()
     assert main(["nlb", "run", "mc_maze_small", str(files), "--output", str(tmp_path), *QUICK]) == 0
     assert (tmp_path / SUBMISSION).read_bytes() == (finished / SUBMISSION).read_bytes()
+
+
+def test_two_fits_at_a_time_end_in_the_same_bytes(finished, files, tmp_path):
+    two = [*QUICK]
+    two[two.index("--jobs") + 1] = "2"
+    assert main(["nlb", "run", "mc_maze_small", str(files), "--output", str(tmp_path), *two]) == 0
+    assert (tmp_path / SUBMISSION).read_bytes() == (finished / SUBMISSION).read_bytes()
+
+
+def test_the_papers_recipe_runs(files, tmp_path):
+    changes = ["steps=2", "hidden=36", "particles=2", "readout_particles=4", "readout_draws=2", "readout_repeats=2"]
+    assert (
+        main(["nlb", "run", "mc_maze_small", str(files), "--output", str(tmp_path), "--recipe", "paper", "--seeds", "0", "--set", *changes])
+        == 0
+    )
+    assert pd.read_csv(tmp_path / "scores.csv")["rank"][0] == 36
 
 
 def test_the_test_phase_needs_a_target(files, tmp_path, capsys):

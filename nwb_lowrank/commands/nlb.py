@@ -49,6 +49,7 @@ def _add_run(parts) -> None:
     command.add_argument("--rank", type=int, nargs="+", metavar="R", help="one submission for each (by the recipe)")
     command.add_argument("--seeds", type=int, nargs="+", default=list(range(4)), metavar="N", help="one fit for each (0 1 2 3)")
     command.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the recipe, such as steps=200 hidden=128")
+    command.add_argument("--few-shot", type=int, nargs="+", metavar="K", help="few-shot co-smoothing with K trials, and cross-decoding")
     command.add_argument("--target", metavar="FILE", help="score against this target, such as the released eval_data_test.h5")
     command.add_argument("--output", metavar="FOLDER", help="(nlb_DATASET_BIN_PHASE)")
     command.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="fits at a time (%(default)s, one core each)")
@@ -72,6 +73,8 @@ def run(options) -> None:
     nlb_job.fit_all(plan, options.jobs, lambda line: print(f"  fitted {line}", flush=True))
     rows = [row for rank in plan.ranks for row in _rows(plan, rank, options)]
     _report(plan, pd.DataFrame(rows))
+    if options.few_shot:
+        _report_dynamics(plan, options.few_shot)
 
 
 def _files(dataset, paths: list[str], phase: str) -> list[Path]:
@@ -147,6 +150,25 @@ def _report(plan, table: pd.DataFrame) -> None:
     table.to_csv(plan.folder / "scores.csv", index=False)
     (plan.folder / "scores.md").write_text(markdown(plan, table, columns))
     print(f"submission: {', '.join(dict.fromkeys(table['submission']))}\ntable: {plan.folder / 'scores.csv'}, {plan.folder / 'scores.md'}")
+
+
+def _report_dynamics(plan, shots) -> None:
+    """Few-shot scores (mean ± sd over seeds) and cross-decoding R² between seeds, printed and kept as CSV."""
+    from .. import nlb_job
+
+    rows = []
+    for rank in plan.ranks:
+        found, decoding = nlb_job.dynamics_scores(plan, rank, shots)
+        rows += found
+        for k, part in pd.DataFrame(found).groupby("shots")["bits_per_spike"]:
+            sd = f" ± {part.std(ddof=1):.4f}" if len(part) > 1 else ""
+            print(f"rank {rank}, co-bps with readouts learned from {k} trials: {part.mean():.4f}{sd} ({len(part)} seeds)")
+        if decoding is not None:
+            apart = decoding[~np.eye(len(decoding), dtype=bool)]
+            print(f"rank {rank}, latents of one seed decoded from another's: R² {apart.mean():.4f} ± {apart.std(ddof=1):.4f}")
+            table = pd.DataFrame(decoding, plan.seeds, plan.seeds)
+            table.to_csv(plan.folder / f"cross_decoding_rank{rank}.csv", index_label="from seed")
+    pd.DataFrame(rows).to_csv(plan.folder / "few_shot.csv", index=False)
 
 
 def _value(row: dict, name: str) -> str:

@@ -76,8 +76,6 @@ def test_trials_hold_the_tensors(world):
 def test_counts_follow_the_true_rates(world):
     """Σ (y − r)² / Σ r estimates the Poisson ratio 1; its standard error is about √(2 + 1/r̄) / √n, far below 0.1 here."""
     simulated, paths = world
-    if simulated.dataset.jitter:
-        pytest.skip("windows of this dataset reach over the simulated path where the produced interval is short")
     trials = read_nlb(simulated.dataset.name, paths["train"], paths["truth"], phase="test").trials
     rates = simulated.true_rates(trials)
     assert ((trials.counts - rates) ** 2).sum() / rates.sum() == pytest.approx(1, abs=0.1)
