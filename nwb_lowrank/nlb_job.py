@@ -138,8 +138,9 @@ def fit_one(run: Run, rank: int, seed: int, show: bool = False) -> str:
         if not path.exists():
             checkpoint = path.with_suffix(".checkpoint")
             model = LowRankRNN(rank=rank, units=max(run.recipe.hidden, rank), neurons=trials.neurons, **_parts(run.recipe))
-            fitted = fit(model, _encoder(run.recipe), trials.select(cut.split == "train"), run.recipe.settings, seed=seed, device=run.device,
-                         on_step=bars.step if show else None, checkpoint=checkpoint, resume=checkpoint.exists())  # fmt: skip
+            fitted = fit(model, _encoder(run.recipe), trials.select(cut.split == "train"), run.recipe.settings, seed=seed,
+                         device=run.device, on_step=bars.step if show else None,
+                         checkpoint=checkpoint, resume=checkpoint.exists())  # fmt: skip
             _into_place(path, fitted.save)
             checkpoint.unlink(missing_ok=True)
         posterior = infer(

@@ -34,6 +34,16 @@ def test_file_names_are_those_of_the_dandisets(name, shared_data):
     assert DATASETS[name].train_file in assets and DATASETS[name].test_file in assets
 
 
+def test_behaviour_and_units_are_named_and_counted_as_in_a_real_trial(shared_data):
+    from nwb_lowrank.sinks.recording_nlb import SERIES
+
+    header = (shared_data / "mc_maze_two_trials" / "trial_1356_data.csv").open().readline().strip().split(",")
+    sizes = DATASETS["mc_maze"].sizes
+    assert {f"{name}_{axis}" for name in SERIES["mc"] for axis in "xy"} == {name for name in header if name.endswith(("_x", "_y"))}
+    assert sum(name.startswith("unit_") for name in header) == sizes.held_in + sizes.held_out
+    assert sizes.train + sizes.val + sizes.test == 2869
+
+
 @pytest.mark.parametrize("dataset", DATASETS.values(), ids=DATASETS)
 def test_windows_are_whole_bins(dataset):
     for width in BIN_WIDTHS:
