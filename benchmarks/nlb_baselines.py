@@ -2,7 +2,8 @@
 
     python benchmarks/nlb_baselines.py mc_maze_small TRAIN.nwb [--test TEST_WITH_TRUTH.nwb] [--phase val] [--bin 20]
 
-Kernel width, number of factors and penalty are chosen on a quarter of the training trials, then all of them are fitted. With --test a file that keeps nothing secret (the simulation's truth) phase 'test' is scored. Prints co-bps.
+Kernel width, number of factors and penalty are chosen on a quarter of the training trials, then all of them are fitted. With --test a
+file that keeps nothing secret (the simulation's truth) phase 'test' is scored. Prints co-bps.
 """
 
 import argparse

@@ -261,6 +261,8 @@ def _digest(*parts) -> str:
 
 
 def _sha256(path: Path) -> str:
+    if not path.is_file():
+        raise FileNotFoundError(f"nlb run: no file '{path}'. Check the path.")
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
