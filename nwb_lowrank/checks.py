@@ -7,6 +7,7 @@ import signal
 import threading
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 from .trials import Trials
@@ -27,6 +28,12 @@ def check_trials(model, trials: Trials) -> None:
         raise ValueError(
             f"fit: {type(model.observation).__name__} expects {model.observation.expects}; the trials hold "
             f"other values. Use {'Poisson()' if trials.is_counts else 'GaussianSignal()'}."
+        )
+    secret = np.isin(trials.unit_ids, trials.origin.get("held_out", ()))
+    if (secret & ~trials.held_out).any():
+        raise ValueError(
+            f"fit: the benchmark holds {secret.sum()} of these neurons out; got {(secret & ~trials.held_out).sum()} of them shown. "
+            "Leave held_out as read_nlb marked it."
         )
     if not trials.mask.any():
         raise ValueError("fit: no entry of the trials is recorded (mask is False everywhere). Check obs_intervals and the window.")
