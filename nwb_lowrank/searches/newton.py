@@ -30,7 +30,7 @@ class Newton(Search):
             raise ValueError(f"Newton: starts must be at least 1; got {starts}. Pass a few hundred.")
         self.starts, self.seed, self.region = starts, seed, region
 
-    def candidates(self, dynamics: Dynamics) -> Candidates:
+    def candidates(self, dynamics: Dynamics, on_round=None) -> Candidates:
         low, high = dynamics.box(self.region)
         random = np.random.default_rng(self.seed)
         half, size = (high - low) / 2, (self.starts, len(low))
