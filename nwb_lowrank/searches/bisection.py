@@ -22,7 +22,7 @@ JOBS, QUOTA = 64, 500  # boxes that start a round, and boxes examined below each
 SMALL_UNITS, SMALL_BOXES = 64, 2000  # NumPy alone is quick enough for so few units and boxes: nothing to compile
 MOST_WAITING = 1_000_000  # above it the smallest boxes go first, so that no more are made
 # Boxes this narrow, and so many, cover a set of points that is not finite: cutting them further makes only more.
-DUST, DUST_WIDTH = 4000, 1e-5
+DUST, DUST_WIDTH = 10_000, 1e-4
 
 
 def compiled() -> bool:
@@ -83,11 +83,13 @@ class Bisection:
         """(K, 2, R) that ended as one of boxes.PROVED ... STUCK."""
         return np.concatenate([np.empty((0, 2, len(self.weight))), *self.ended[kind]])
 
-    def run(self, max_boxes: int, budget: float | None = None, on_round: Callable[[Looked], None] | None = None) -> None:
-        """Rounds until nothing waits, the boxes or the seconds are used up, or what is left is dust."""
+    def run(
+        self, max_boxes: int, budget: float | None = None, on_round: Callable[[Looked], None] | None = None, first: bool = False
+    ) -> None:
+        """Rounds until nothing waits, the boxes or the seconds are used up, or what is left is dust (`first`: or anything ended)."""
         until = np.inf if budget is None else time.monotonic() + budget
         with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) as pool:
-            while len(self.waiting):
+            while len(self.waiting) and not (first and any(map(len, (self.boxes_of(kind) for kind in range(4))))):
                 if self.boxes >= max_boxes:
                     self.stopped = f"after {self.boxes} boxes"
                 elif time.monotonic() >= until:
@@ -101,6 +103,30 @@ class Bisection:
                         on_round(self.progress())
                     continue
                 break
+
+    def save(self, path: str) -> None:
+        """Everything that `load` needs to go on, as arrays."""
+        ended = {f"ended{kind}": self.boxes_of(kind) for kind in range(len(self.ended))}
+        with open(path, "wb") as file:
+            np.savez(file, search=self._identity(), waiting=self.waiting, boxes=self.boxes, **ended)
+
+    def load(self, path: str) -> None:
+        """Go on where a search that wrote `path` stopped. No such file: start."""
+        if not os.path.exists(path):
+            return
+        with np.load(path, allow_pickle=False) as saved:
+            if "search" not in saved or not np.array_equal(saved["search"], self._identity()):
+                raise ValueError(
+                    f"Certified: expected in '{path}' what a search of the same dynamics, input, region and tolerance left; "
+                    "got another one's. Name another file as state."
+                )
+            self.waiting, self.boxes = saved["waiting"], int(saved["boxes"])
+            self.ended = [[saved[f"ended{kind}"]] for kind in range(len(self.ended))]
+
+    def _identity(self) -> np.ndarray:
+        dynamics, h = self.dynamics, self.dynamics.nonlinearity.h.detach().numpy()
+        parts = [dynamics.decay, self.tolerance], *self.region, dynamics.m, dynamics.n, dynamics.drive, h
+        return np.concatenate([np.ravel(part) for part in parts])
 
     def progress(self) -> Looked:
         sides = self.region[1] - self.region[0]
@@ -124,8 +150,8 @@ class Bisection:
         chosen, rest = self.waiting[order[:jobs]], self.waiting[order[jobs:]]
         small = not self.compile or (len(self.dynamics.m) <= SMALL_UNITS and self.boxes < SMALL_BOXES)
         if small:
-            share = min(JOBS * QUOTA if not self.compile else SMALL_BOXES, most)
-            examined, kinds, boxes = looks.subtree(self.field, chosen, share, self.smallest, self.weight)
+            limits = min(JOBS * QUOTA if not self.compile else SMALL_BOXES, most), self.width(chosen).max() / 16, self.smallest
+            examined, kinds, boxes = looks.subtree(self.field, chosen, limits, self.weight)
         else:
             examined, kinds, boxes = self._compiled(pool, chosen, most)
         self.boxes += examined
@@ -143,7 +169,7 @@ class Bisection:
         # Without a bend and singular: the pseudo-inverse knows whether there is a continuum.
         singular = kinds == looks.CONTINUUM
         if singular.any():
-            more, again, over = looks.subtree(self.field, boxes[singular], 4 * int(singular.sum()), self.smallest, self.weight)
+            more, again, over = looks.subtree(self.field, boxes[singular], (4 * int(singular.sum()), *limits[1:]), self.weight)
             examined, kinds, boxes = examined + more, np.concatenate([kinds[~singular], again]), np.concatenate([boxes[~singular], over])
         return examined, kinds, boxes
 

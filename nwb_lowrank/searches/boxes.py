@@ -66,15 +66,20 @@ def look(field, low: np.ndarray, high: np.ndarray) -> Look:
     return Look(kept[full], *(part[full] for part in parts))
 
 
-def subtree(field, boxes: np.ndarray, quota: int, smallest: float, weight: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
-    """Examine boxes (S, 2, R) and what they are cut into, the newest first, until `quota` were looked at.
+def subtree(field, boxes: np.ndarray, limits: tuple[int, float, float], weight: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:
+    """Examine boxes (S, 2, R) and what they are cut into, the newest first.
+
+    Parameters
+    ----------
+    limits : (quota, floor, smallest)
+        Boxes to look at; width below which a box is handed back; width below which it is stuck.
 
     Returns
     -------
     examined : int, kinds : int (K,), boxes : (K, 2, R)
         The boxes that need no further cut, and those still waiting.
     """
-    waiting, kinds, ended, examined = boxes, [], [], 0
+    (quota, floor, smallest), waiting, kinds, ended, examined = limits, boxes, [], [], 0
     while len(waiting) and examined < quota:
         count = min(256, quota - examined, len(waiting))
         batch, waiting = waiting[-count:], waiting[:-count]
@@ -86,7 +91,7 @@ def subtree(field, boxes: np.ndarray, quota: int, smallest: float, weight: np.nd
         shrunk = width <= AGAIN * before
         kind = np.where((width < smallest) & ((before < smallest) | ~shrunk), STUCK, WAITING)
         kind[seen.continuum], kind[seen.alone & seen.inside], kind[seen.solved] = CONTINUUM, PROVED, SOLVED
-        boxes, going = np.stack([seen.low, seen.high], 1), kind == WAITING
+        boxes, going = np.stack([seen.low, seen.high], 1), (kind == WAITING) & ~((width < floor) & ~shrunk)
         kinds.append(kind[~going])
         ended.append(boxes[~going])
         waiting = np.concatenate([waiting, *_cut(boxes[going], seen.side[going], ~shrunk[going])])

@@ -7,7 +7,7 @@ import numpy as np
 from . import boxes as looks
 from .base import Candidates, Dynamics, Search, refine
 from .bisection import Bisection
-from .continua import continua
+from .continua import continua, shape
 from .settle import settle
 
 MOST_GUESSES = 2000  # starts of Newton in what a stopped search did not reach
@@ -47,8 +47,8 @@ class Certified(Search):
                  state: str | None = None, compile: bool = True):  # fmt: skip
         if not (0 < tolerance < 1 and max_boxes >= 1 and (budget is None or budget > 0)):
             raise ValueError(
-                f"Certified: expected 0 < tolerance < 1, max_boxes >= 1 and budget > 0 seconds or None; got {tolerance}, {max_boxes}, {budget}. "
-                "Leave them at their defaults."
+                "Certified: expected 0 < tolerance < 1, max_boxes >= 1 and budget > 0 seconds or None; "
+                f"got {tolerance}, {max_boxes}, {budget}. Leave them at their defaults."
             )
         self.region, self.tolerance, self.max_boxes, self.budget = region, tolerance, max_boxes, budget
         self.state, self.compile = state, compile
@@ -72,7 +72,9 @@ def _result(run: Bisection) -> Candidates:
     settled = settle(run)
     sets = continua(run.dynamics, run.field, run.boxes_of(looks.CONTINUUM), settled.undecided, run.smallest / run.weight.max())
     undecided, reasons = len(settled.undecided) + len(run.boxes_of(looks.CONTINUUM)), []
-    guesses = np.concatenate([_guesses(run), *(np.array(one["points"]).reshape(-1, run.waiting.shape[2])[:1] for one in sets if not one["dimension"])])
+    guesses = np.concatenate(
+        [_guesses(run), *(np.array(one["points"]).reshape(-1, run.waiting.shape[2])[:1] for one in sets if not one["dimension"])]
+    )
     if run.stopped:
         reasons.append(
             f"Stopped {run.stopped} with {len(run.waiting)} not examined: points may be missing. "
@@ -117,9 +119,11 @@ def _linear(dynamics: Dynamics) -> Candidates:
     if singular:
         found = "a line or more of fixed points, of which one is given" if solved[0] else "no fixed point was found"
         reason = f"The dynamics are linear and I − J is singular in float64: {found}."
+    if singular and solved[0]:
         dimension = int((np.linalg.svd(A, compute_uv=False) < 1e-12 * max(1.0, np.abs(A).max())).sum())
-        sets = [dict(dimension=dimension, shape={1: "line", 2: "surface"}.get(dimension, f"{dimension}-dimensional set"), kind=None,
-                     low=[-np.inf] * 0, high=[], length=None, boxes=1, points=z[None].tolist())] * bool(solved[0])  # fmt: skip
+        sets = [
+            dict(dimension=dimension, shape=shape(dimension), kind=None, low=None, high=None, length=None, boxes=1, points=z[None].tolist())
+        ]
     points = z[None] if solved[0] or not singular else np.empty((0, R))
     about = dict(region=None, boxes=1, undecided=int(singular), unexamined=0, left=0.0, sets=sets, reason=reason)
     return Candidates(points, not singular, about)

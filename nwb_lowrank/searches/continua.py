@@ -37,7 +37,7 @@ def continua(dynamics: Dynamics, field, flat: np.ndarray, undecided: np.ndarray,
     boxes = np.concatenate([flat, undecided])
     if not len(boxes):
         return []
-    label = _components(boxes, 4 * smallest)
+    label = components(boxes, 4 * smallest)
     sets = []
     for one in range(label.max() + 1):
         rows = np.flatnonzero(label == one)
@@ -45,6 +45,11 @@ def continua(dynamics: Dynamics, field, flat: np.ndarray, undecided: np.ndarray,
         middles = boxes[rows[rows >= len(flat)]].mean(1)
         sets.append(_describe(dynamics, ends, middles, len(rows), smallest))
     return sorted(sets, key=_by_place)
+
+
+def shape(dimension: int) -> str:
+    """What a set of this dimension is called."""
+    return {0: "point", 1: "line", 2: "surface"}.get(dimension, f"{dimension}-dimensional set")
 
 
 def _by_place(entry: dict) -> tuple:
@@ -71,8 +76,10 @@ def _segment(field, box: np.ndarray) -> tuple[int, np.ndarray]:
     return len(null), np.concatenate([z[None], dropped[inside]])
 
 
-def _components(boxes: np.ndarray, room: float) -> np.ndarray:
+def components(boxes: np.ndarray, room: float) -> np.ndarray:
     """A number for each box (K, 2, R), the same for boxes that touch (within `room`) or are joined by others that do."""
+    if not len(boxes):
+        return np.empty(0, int)
     cells, cell_of = boxes, np.arange(len(boxes))
     if len(boxes) > MOST_TOUCHING:
         side = max(np.ptp(boxes, axis=(0, 1)).max() / CELLS, room)
@@ -96,11 +103,11 @@ def _describe(dynamics: Dynamics, ends: list[tuple[int, np.ndarray]], middles: n
     size = float(np.linalg.norm(high - low))
     verified = everything[(np.abs(dynamics.change(everything)) <= 4 * dynamics.rounding(everything)).all(1)]
     dimension = 0 if size <= 10 * smallest else max([1, *(nullity for nullity, _ in ends)])
-    shape = {0: "point", 1: "line", 2: "surface"}.get(dimension, f"{dimension}-dimensional set")
+    name = shape(dimension)
     if dimension == 1:
-        shape = _shape([points for _, points in ends] + [point[None] for point in middles], low, high)
+        name = _curve([points for _, points in ends] + [point[None] for point in middles], low, high)
     samples = verified[np.unique(np.linspace(0, len(verified) - 1, MOST_SAMPLES).astype(int))] if len(verified) else verified
-    return dict(dimension=dimension, shape=shape, kind=_kind(dynamics, samples, dimension), low=low.tolist(), high=high.tolist(),
+    return dict(dimension=dimension, shape=name, kind=_kind(dynamics, samples, dimension), low=low.tolist(), high=high.tolist(),
                 length=size, boxes=boxes, points=samples.tolist())  # fmt: skip
 
 
@@ -108,15 +115,14 @@ def _kind(dynamics: Dynamics, samples: np.ndarray, dimension: int) -> str | None
     """What the directions across the set do, at most of its samples (at a bend the slope is that of one side)."""
     if not len(samples):
         return None
-    modulus = np.abs(np.linalg.eigvals(dynamics.jacobian(samples)))
-    along = np.argsort(np.abs(np.linalg.eigvals(dynamics.jacobian(samples)) - 1), axis=1)[:, :dimension]
-    across = np.delete(np.take_along_axis(modulus, np.argsort(np.abs(np.linalg.eigvals(dynamics.jacobian(samples)) - 1), axis=1), 1),
-                       range(along.shape[1]), axis=1)  # fmt: skip
+    eigenvalues = np.linalg.eigvals(dynamics.jacobian(samples))
+    order = np.argsort(np.abs(eigenvalues - 1), axis=1)  # the directions along the set come first: they do not move
+    across = np.abs(np.take_along_axis(eigenvalues, order, 1))[:, dimension:]
     unstable = int(np.median((across >= 1).sum(1)))
     return "attractor" if unstable == 0 else "repeller" if unstable == across.shape[1] else f"saddle ({unstable} unstable)"
 
 
-def _shape(parts: list[np.ndarray], low: np.ndarray, high: np.ndarray) -> str:
+def _curve(parts: list[np.ndarray], low: np.ndarray, high: np.ndarray) -> str:
     """Whether a curve closes on itself, by the Euler characteristic of the cells that it passes: 1 for a line, 0 for a ring."""
     side = (high - low).max() / CELLS
     steps = np.linspace(0, 1, 2 * CELLS)[:, None]

@@ -10,9 +10,10 @@ import numpy as np
 from . import boxes as looks
 from .base import EPS, Box, Dynamics, refine
 from .bisection import Bisection, field_of
+from .continua import components
 from .pieces import Pieces
 
-# Stuck boxes looked at one by one, and boxes for one face of one of them: enough for honest kinks, an end for continua.
+# Heaps of stuck boxes that are looked at, and boxes for one face of one of them: enough for honest kinks, an end for continua.
 MOST_SETTLED, MOST_ON_FACE = 100, 20_000
 
 
@@ -34,25 +35,27 @@ def settle(run: Bisection) -> Settled:
         points.append(z[arrived])
         boxes.append(proved[arrived])
         undecided.append(proved[~arrived])
-    stuck = run.boxes_of(looks.STUCK)
-    for _ in range(MOST_SETTLED):
-        if not len(stuck):
-            break
-        z, arrived = _aim(run, stuck[0])
-        around = _alone(run.dynamics, z, run.region) if arrived else None
-        tried = np.arange(len(stuck)) == 0
-        if around is not None:
-            near = (stuck >= around[0]).all((1, 2)) & (stuck <= around[1]).all((1, 2))
-            here = bool((np.abs(z - np.clip(z, *run.region)) <= run.margin).all())
-            points += [z[None]] * here
-            boxes += [np.stack(around)[None]] * here
-            undecided.append(stuck[tried & ~near])
-            tried |= near
-        else:
-            undecided.append(stuck[tried])
-        stuck = stuck[~tried]
-    return Settled(*(np.concatenate([np.empty((0, *part.shape[1:])), part, *more]) for part, more in (
-        (points[0], points[1:]), (boxes[0], boxes[1:]), (stuck, undecided))))  # fmt: skip
+    stuck, flat = run.boxes_of(looks.STUCK), run.boxes_of(looks.CONTINUUM)
+    label = components(np.concatenate([flat, stuck]), 4 * run.smallest / run.weight.max())
+    # A box that touches a continuum belongs to it.
+    for tried, one in enumerate(np.setdiff1d(label, label[: len(flat)])):
+        mine = stuck[label[len(flat) :] == one]
+        z, around = _decide(run, mine) if tried < MOST_SETTLED else (None, None)
+        if around is None:
+            undecided.append(mine)
+        elif (np.abs(z - np.clip(z, *run.region)) <= run.margin).all():
+            points.append(z[None])
+            boxes.append(np.stack(around)[None])
+    undecided.append(stuck[np.isin(label[len(flat) :], label[: len(flat)])])
+    return Settled(np.concatenate(points), np.concatenate(boxes), np.concatenate(undecided))
+
+
+def _decide(run: Bisection, stuck: np.ndarray) -> tuple[np.ndarray, Box | None]:
+    """The only fixed point in a heap of stuck boxes (S, 2, R), and the box in which it is alone; None if that is not proved."""
+    z, arrived = _aim(run, stuck[0])
+    around = _alone(run.dynamics, z, run.region) if arrived else None
+    covered = around is not None and (stuck >= around[0]).all() and (stuck <= around[1]).all()
+    return z, around if covered else None
 
 
 def _inside(run: Bisection, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -118,7 +121,7 @@ def _alone_on_kinks(dynamics: Dynamics, z: np.ndarray, size: np.ndarray) -> Box 
         low, high = z - half, z + half
         low[side] = high[side] = z[side] + sign * half[side]
         face = Bisection(dynamics, (low, high), 1e-6)
-        face.run(MOST_ON_FACE)
+        face.run(MOST_ON_FACE, first=True)
         if len(face.waiting) or any(map(len, (face.boxes_of(kind) for kind in range(4)))):
             return None
     return z - half, z + half
