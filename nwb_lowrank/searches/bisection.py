@@ -140,7 +140,9 @@ class Bisection:
         return ((boxes[:, 1] - boxes[:, 0]) * self.weight).max(1)
 
     def _dust(self) -> bool:
-        return len(self.waiting) > DUST and self.width(self.waiting).max() < DUST_WIDTH * self.widest
+        # Where much of a continuum is known already, its edges need less.
+        eased = 10 if sum(map(len, self.ended[looks.CONTINUUM])) > 500 else 1
+        return len(self.waiting) > DUST / eased and self.width(self.waiting).max() < DUST_WIDTH * eased * self.widest
 
     def _round(self, pool: ThreadPoolExecutor, most: int) -> None:
         """The widest boxes first: what a time limit leaves is then spread evenly, and as small as can be."""

@@ -11,6 +11,7 @@ from .base import EPS, Box
 # What became of a box. One point in it, by contraction or by one linear system; a continuum; too small to cut; to be cut.
 PROVED, SOLVED, CONTINUUM, STUCK, WAITING = range(5)
 ALONE = 0.99  # the largest rate of contraction that counts as one
+THIN = 1 / 16  # a side shorter than this share of the longest is not cut
 AGAIN = 0.7  # a box that shrank to this share is looked at again before it is cut
 
 
@@ -60,7 +61,8 @@ def look(field, low: np.ndarray, high: np.ndarray) -> Look:
     inside = ((middle - radius > centre - half) & (middle + radius < centre + half)).all(1)
     # A cut shrinks the deviations most across the side that moves the bent units' currents most.
     pull = (gains / np.where(half > 0, half, np.inf)[..., None]).sum(1) * (spread > 0)
-    side = ((pull @ np.abs(field.m)) * (high - low)).argmax(1)
+    width = (high - low) * np.linalg.norm(field.m, axis=0)
+    side = np.where(width >= THIN * width.max(1, keepdims=True), (pull @ np.abs(field.m)) * (high - low), -1.0).argmax(1)
     full = (low <= high).all(1)
     parts = low, high, ~bent & regular, ~bent & ~regular & solves & here, regular & (loose < ALONE * half).all(1), inside, side
     return Look(kept[full], *(part[full] for part in parts))

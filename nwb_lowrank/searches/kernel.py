@@ -8,6 +8,7 @@ import numpy as np
 
 DEPTH = 96  # cuts below the box that a job starts with
 EPS = 2.0**-52
+THIN = 1 / 16  # a side shorter than this share of the longest is not cut
 AGAIN = 0.7  # a box that shrank to less than this share is looked at again before it is cut
 
 
@@ -205,7 +206,7 @@ def search(dims, units, field, box, limits, found):
                 else:
                     side, best = 0, -1.0
                     for r in range(R):
-                        if smear[r] * half[r] > best:
+                        if 2 * half[r] * weight[r] >= THIN * newest and smear[r] * half[r] > best:
                             side, best = r, smear[r] * half[r]
                     for r in range(R):
                         for c in range(2):
