@@ -178,7 +178,7 @@ class Bisection:
     def _job(self, chosen: np.ndarray, limits: tuple[int, float, float]):
         """One thread's share of a round."""
         dims, space = (0.0,) * len(self.weight), np.empty((limits[0] + 2 * kernel.DEPTH + 16, 2, len(self.weight)))
-        matrices = self.field.linear, self.field.constant, self.field.error, self.weight
+        matrices = self.field.linear, self.field.constant, self.field.error, self.field.blur, self.weight
         total, kinds, boxes = 0, [np.empty(0, int)], [space[:0].copy()]
         for box in chosen:
             examined, *counts = _kernel()(dims, self.table, matrices, box, limits, space)

@@ -10,6 +10,7 @@ from .base import EPS, Box
 
 # What became of a box. One point in it, by contraction or by one linear system; a continuum; too small to cut; to be cut.
 PROVED, SOLVED, CONTINUUM, STUCK, WAITING = range(5)
+BLURRED = 0.01  # the largest relative error of an inverse that is of use
 ALONE = 0.99  # the largest rate of contraction that counts as one
 THIN = 1 / 16  # a side shorter than this share of the longest is not cut
 AGAIN = 0.7  # a box that shrank to this share is looked at again before it is cut
@@ -46,14 +47,14 @@ def look(field, low: np.ndarray, high: np.ndarray) -> Look:
     room = (np.abs(A) @ half[..., None])[..., 0] + spread @ np.abs(field.n).T + field.error
     kept = np.flatnonzero((np.abs(G) <= room).all(1))
     A, G, spread, stray, bent, centre, half = (part[kept] for part in (A, G, spread, stray, bent, centre, half))
-    Y = inverse(A)
+    Y, sound = inverse(A, field.blur)
     miss = np.abs(np.eye(R) - Y @ A)
     gains = np.abs((Y.reshape(-1, R) @ field.n).reshape(len(Y), R, H))
     base = (miss @ half[..., None] + np.abs(Y) @ field.error[:, None])[..., 0] + 4 * EPS * (np.abs(centre) + half)
     radius = base + (gains @ spread[..., None])[..., 0]
     loose = base + (gains @ (stray * (half @ np.abs(field.m).T + field.slack))[..., None])[..., 0]
     middle = centre - (Y @ G[..., None])[..., 0]
-    regular = miss.sum(2).max(1) < 0.5
+    regular = sound & (miss.sum(2).max(1) < 0.5)
     # With a singular A, Y is its pseudo-inverse: the middle solves the system if anything does.
     solves = (np.abs(G + (A @ (middle - centre)[..., None])[..., 0]) <= field.error).all(1)
     here = (np.abs(middle - centre) <= half + 4 * EPS * np.abs(centre)).all(1)
@@ -109,13 +110,14 @@ def _cut(boxes: np.ndarray, side: np.ndarray, cut: np.ndarray) -> tuple[np.ndarr
     return boxes[~cut], left, right
 
 
-def inverse(A: np.ndarray) -> np.ndarray:
-    """Inverses of (S, R, R); pseudo-inverses where a determinant is 0 up to rounding."""
-    singular = np.abs(np.linalg.det(A)) <= 1e-13 * np.linalg.norm(A, axis=(1, 2)) ** A.shape[1]
-    Y = np.linalg.inv(np.where(singular[:, None, None], np.eye(A.shape[1]), A))
-    if singular.any():
-        Y[singular] = np.linalg.pinv(A[singular], rcond=1e-12)
-    return Y
+def inverse(A: np.ndarray, blur: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Inverses of (S, R, R), each known to ± blur, and whether that is enough to know an inverse; if not, pseudo-inverses."""
+    plain = np.abs(np.linalg.det(A)) > 1e-13 * np.linalg.norm(A, axis=(1, 2)) ** A.shape[1]
+    Y = np.linalg.inv(np.where(plain[:, None, None], A, np.eye(A.shape[1])))
+    sound = plain & ((np.abs(Y) @ blur).max((1, 2)) < BLURRED)
+    for i in np.flatnonzero(~sound):
+        Y[i] = np.linalg.pinv(A[i], rcond=min(1.0, max(1e-12, np.linalg.norm(blur) / BLURRED / max(np.linalg.norm(A[i], 2), 1e-300))))
+    return Y, sound
 
 
 def alone_around(field_of, z: np.ndarray, size: np.ndarray) -> Box | None:

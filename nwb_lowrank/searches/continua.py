@@ -62,7 +62,7 @@ def _segment(field, box: np.ndarray) -> tuple[int, np.ndarray]:
     pieces, centre, half = field.within(*box), box.mean(0), np.ptp(box, axis=0) / 2
     slope, value, *_ = pieces.secants(centre[None], half[None])
     A = pieces.linear + (pieces.n * slope[0]) @ pieces.m
-    z = centre - inverse(A[None])[0] @ (pieces.linear @ centre + pieces.n @ value[0] + pieces.constant)
+    z = centre - inverse(A[None], field.blur)[0][0] @ (pieces.linear @ centre + pieces.n @ value[0] + pieces.constant)
     _, sizes, directions = np.linalg.svd(A)
     null = directions[sizes <= 1e-9 * max(sizes.max(), np.abs(field.linear).max())]
     if len(null) == 1:

@@ -13,8 +13,8 @@ from .base import EPS, Dynamics
 class Curves:
     """F(z) − z = linear z + n φ(m z + drive) + constant, with a smooth φ that says where it has a given slope.
 
-    `slack` (H,) bounds the rounding of the currents and `error` (R,) that of the whole, anywhere in the box they were
-    made for. Every unit bends everywhere, if little.
+    `slack` (H,) bounds the rounding of the currents, `error` (R,) that of the whole and `blur` (R, R) that of its slope,
+    anywhere in the box they were made for. Every unit bends everywhere, if little.
     """
 
     dynamics: Dynamics
@@ -24,6 +24,7 @@ class Curves:
     n: np.ndarray
     slack: np.ndarray
     error: np.ndarray
+    blur: np.ndarray
 
     @classmethod
     def of(cls, dynamics: Dynamics, low: np.ndarray, high: np.ndarray) -> Curves:
@@ -37,7 +38,9 @@ class Curves:
         sizes = np.abs(dynamics.rates(np.zeros_like(drive))) + steepest * reach
         terms = (len(drive) + len(low) + 16) * EPS
         error = terms * (furthest + np.abs(n) @ sizes)
-        return cls(dynamics, (dynamics.decay - 1) * np.eye(len(low)), np.zeros(len(low)), m, n, terms * reach + 1e-300, error)
+        linear = (dynamics.decay - 1) * np.eye(len(low))
+        blur = terms * (np.abs(linear) + (np.abs(n) * steepest) @ np.abs(m))
+        return cls(dynamics, linear, np.zeros(len(low)), m, n, terms * reach + 1e-300, error, blur)
 
     def within(self, low: np.ndarray, high: np.ndarray) -> Curves:
         """The same: no unit is ever straight."""

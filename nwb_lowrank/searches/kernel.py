@@ -6,6 +6,7 @@ that bend in its parent; the others have joined its linear part. R is the length
 
 import numpy as np
 
+BLURRED = 0.01  # the largest relative error of an inverse that is of use
 DEPTH = 96  # cuts below the box that a job starts with
 EPS = 2.0**-52
 THIN = 1 / 16  # a side shorter than this share of the longest is not cut
@@ -20,7 +21,7 @@ def search(dims, units, field, box, limits, found):
     dims : tuple of R zeros
     units : m (H, R), n (H, R), drive (H,), slack (H,), kinks (H, J), values (H, J), slopes (H, J + 1), levels (H, J + 1)
         φ(x) = slopes[p] x + levels[p], p the number of kinks below x; values = φ(kinks).
-    field : linear (R, R), constant (R,), error (R,), weight (R,)
+    field : linear (R, R), constant (R,), error (R,), blur (R, R), weight (R,)
     box : (2, R)
     limits : (quota, floor, smallest)
         Boxes to examine; width below which a box is handed back; width below which it is stuck.
@@ -32,7 +33,7 @@ def search(dims, units, field, box, limits, found):
     CONTINUUM is here any box without a bend in which the linear system is singular. Examined is −1 if the buffer was full.
     """
     m, n, drive, slack, kinks, values, slopes, levels = units
-    linear, constant, error, weight = field
+    linear, constant, error, blur, weight = field
     quota, floor, smallest = limits
     R, H, J = len(dims), m.shape[0], kinks.shape[1]
     lists, counts = np.empty((DEPTH + 1, H), np.int32), np.empty(DEPTH + 1, np.int64)
@@ -164,6 +165,10 @@ def search(dims, units, field, box, limits, found):
                         off -= Y[r, q] * A[q, s]
                     radius[r] += abs(off) * half[s]
                     missed += abs(off)
+                    vague = 0.0
+                    for q in range(R):
+                        vague += abs(Y[r, q]) * blur[q, s]
+                    regular &= vague < BLURRED
                 regular &= missed < 0.5
                 loose[r] = radius[r]
                 per[r] = 1.0 / half[r] if half[r] > 0 else 0.0

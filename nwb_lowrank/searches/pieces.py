@@ -16,7 +16,8 @@ class Pieces:
     """F(z) − z = linear z + n φ(m z + drive) + constant, over the units that may bend.
 
     φ_i(x) = level_i + slope_i x + Σ_j jump_ij max(x − kink_ij, 0) is continuous. `slack` (H,) bounds the
-    rounding of the currents and `error` (R,) that of the whole, anywhere in the box they were made for.
+    rounding of the currents, `error` (R,) that of the whole and `blur` (R, R) that of its slope, anywhere in the box they
+    were made for.
     """
 
     linear: np.ndarray
@@ -30,6 +31,7 @@ class Pieces:
     jumps: np.ndarray
     slack: np.ndarray
     error: np.ndarray
+    blur: np.ndarray
 
     @classmethod
     def of(cls, dynamics: Dynamics, low: np.ndarray, high: np.ndarray) -> Pieces:
@@ -47,7 +49,9 @@ class Pieces:
         terms = (len(drive) + len(low) + 8) * EPS
         error = terms * (furthest + np.abs(n) @ (np.abs(level) + np.abs(slope) * reach + bends))
         linear = (dynamics.decay - 1) * np.eye(len(low))
-        return cls(linear, np.zeros(len(low)), m, n, drive, level, slope, kinks, jumps, terms * reach, error).within(low, high)
+        steepest = np.abs(slope) + np.abs(jumps).sum(0)
+        blur = terms * (np.abs(linear) + (np.abs(n) * steepest) @ np.abs(m))
+        return cls(linear, np.zeros(len(low)), m, n, drive, level, slope, kinks, jumps, terms * reach, error, blur).within(low, high)
 
     def within(self, low: np.ndarray, high: np.ndarray) -> Pieces:
         """The same for boxes inside (low, high): units without a kink there join the linear part."""

@@ -67,7 +67,7 @@ def _inside(run: Bisection, boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         # Newton left the box; the contraction that proved the point stays in it.
         slope, *_ = run.field.within(*boxes[i]).secants(boxes[i].mean(0)[None], np.ptp(boxes[i], axis=0)[None] / 2)
         field = run.field.within(*boxes[i])
-        Y = looks.inverse((field.linear + (field.n * slope[0]) @ field.m)[None])[0]
+        Y = looks.inverse((field.linear + (field.n * slope[0]) @ field.m)[None], field.blur)[0][0]
         point = boxes[i].mean(0)
         for _ in range(3000):
             point = np.clip(point - Y @ run.dynamics.change(point), *boxes[i])
