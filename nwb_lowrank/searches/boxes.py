@@ -55,18 +55,32 @@ def look(field, low: np.ndarray, high: np.ndarray) -> Look:
     loose = base + (gains @ (stray * (half @ np.abs(field.m).T + field.slack))[..., None])[..., 0]
     middle = centre - (Y @ G[..., None])[..., 0]
     regular = sound & (miss.sum(2).max(1) < 0.5)
-    # With a singular A, Y is its pseudo-inverse: the middle solves the system if anything does.
-    solves = (np.abs(G + (A @ (middle - centre)[..., None])[..., 0]) <= field.error).all(1)
-    here = (np.abs(middle - centre) <= half + 4 * EPS * np.abs(centre)).all(1)
+    continuum = ~bent & ~regular
+    continuum[continuum] = _solvable(*(part[continuum] for part in (A, Y, G, centre, half)), field.error)
     low, high = np.fmax(centre - half, middle - radius), np.fmin(centre + half, middle + radius)
     inside = ((middle - radius > centre - half) & (middle + radius < centre + half)).all(1)
     # A cut shrinks the deviations most across the side that moves the bent units' currents most.
     pull = (gains / np.where(half > 0, half, np.inf)[..., None]).sum(1) * (spread > 0)
     width = (high - low) * np.linalg.norm(field.m, axis=0)
-    side = np.where(width >= THIN * width.max(1, keepdims=True), (pull @ np.abs(field.m)) * (high - low), -1.0).argmax(1)
+    pull = np.where(bent[:, None], (pull @ np.abs(field.m)) * (high - low), width)
+    side = np.where(width >= THIN * width.max(1, keepdims=True), pull, -1.0).argmax(1)
     full = (low <= high).all(1)
-    parts = low, high, ~bent & regular, ~bent & ~regular & solves & here, regular & (loose < ALONE * half).all(1), inside, side
+    parts = low, high, ~bent & regular, continuum, regular & (loose < ALONE * half).all(1), inside, side
     return Look(kept[full], *(part[full] for part in parts))
+
+
+def _solvable(A: np.ndarray, Y: np.ndarray, G: np.ndarray, centre: np.ndarray, half: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """The singular systems G + A (z − centre) = 0 that have a solution in the box, up to rounding, (S,).
+
+    With Y a pseudo-inverse, d − Y (G + A d) is the solution nearest to d: going to it and back into the box in turn ends in
+    the box's solution, if there is one.
+    """
+    d = np.zeros_like(centre)
+    for _ in range(50):
+        off = G + (A @ d[..., None])[..., 0]
+        d = np.clip(d - (Y @ off[..., None])[..., 0], -half, half)
+    off = G + (A @ d[..., None])[..., 0]
+    return (np.abs(off) <= error + 4 * EPS * (np.abs(A) @ np.abs(centre)[..., None])[..., 0]).all(1)
 
 
 def subtree(field, boxes: np.ndarray, limits: tuple[int, float, float], weight: np.ndarray) -> tuple[int, np.ndarray, np.ndarray]:

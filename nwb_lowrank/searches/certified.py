@@ -81,7 +81,8 @@ def _result(run: Bisection) -> Candidates:
             "Raise max_boxes or budget, give a smaller region=, or look with Newton(), which proves nothing."
         )
     if undecided:
-        reasons.append(f"{undecided} small boxes could not be decided: I − J is singular there ({'; '.join(map(_words, sets))}).")
+        shown = "; ".join(map(_words, sets[:5])) + ("; …" if len(sets) > 5 else "")
+        reasons.append(f"{undecided} small boxes could not be decided: I − J is singular there ({shown}).")
     region = dict(low=run.region[0].tolist(), high=run.region[1].tolist())
     reason = " ".join(reasons) or "Every part of the region was excluded or holds one point, solved exactly."
     certificate = dict(region=region, boxes=run.boxes, undecided=undecided, unexamined=len(run.waiting), tolerance=run.tolerance,
