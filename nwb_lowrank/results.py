@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .reading import Reading
 from .recipe import TRUSTED, build, recipe
 from .trials import Trials
 
@@ -43,13 +44,15 @@ class FitSettings:
     patience : int
         Looks without improvement after which the fit stops.
     warm_rounds, warm_steps, warm_trials, warm_rate : int, int, int, float
-        Rounds of the warm start (`warm_start`; 0: none), gradient steps in each, trials smoothed for
-        each, and the learning rate, which falls tenfold over the rounds.
+        Rounds of the warm start (`warm_start`; 0: none), gradient steps in each, trials smoothed for each, and the learning
+        rate, which falls tenfold over the rounds. Many rounds of few steps: each round's trajectories then come from nearly the
+        present model, and the latent noise shrinks far sooner than by Monte Carlo EM with its steps carried to the end.
     averaging : float
         The kept parameters are a running average over about this share of the latest rounds or steps: steps of
         stochastic optimisation circle around the optimum, their average lies nearer to it (0: none).
     segment : int or None
         Train on random pieces of this many bins (for long trials and continuous recordings); None: whole trials.
+        A piece knows nothing of what came before it: spike history and filtered inputs begin anew.
     dropout : float
         Share of shown entries hidden from the proposal at each step while it learns (and scored all the same): a network
         that reads spikes must not learn single trials by heart.
@@ -61,7 +64,8 @@ class FitSettings:
     initialise : bool
         Start from the data (see `initialise`); False keeps the model as it is.
     resample_threshold : float
-        Resample a trial when its effective sample size falls below this share of K; 1 is every bin.
+        Resample a trial when its effective sample size falls below this share of K; 1 is every bin, as in the paper. An encoder
+        that looks ahead proposes what later bins want, and resampling by earlier bins alone throws some of that away.
     resampling_gradient : bool
         Gradients include the choice of the resampled particles (`resampling.with_gradient`); False: as in the paper.
     """
@@ -77,9 +81,9 @@ class FitSettings:
     validation: float = 0.1
     validate_every: int = 20
     patience: int = 5
-    warm_rounds: int = 60
-    warm_steps: int = 20
-    warm_trials: int = 128
+    warm_rounds: int = 400
+    warm_steps: int = 2
+    warm_trials: int = 32
     warm_rate: float = 1e-2
     averaging: float = 0.15
     segment: int | None = None
@@ -87,7 +91,7 @@ class FitSettings:
     prior: float = 1.0
     wake: bool = True
     initialise: bool = True
-    resample_threshold: float = 1.0
+    resample_threshold: float = 0.5
     resampling_gradient: bool = True
 
 
@@ -272,6 +276,10 @@ class Results:
         'train' or 'test' for every trial.
     fixed_points : FixedPoints or None
     scores : tuple of Score
+    reading : Reading or None
+        A basis to look at latents and fixed points in; everything here is in the fit's own.
+    portrait : Portrait or None
+        What `portrait` found: attractors, cycles, switching, branches.
     """
 
     fit: Fit
@@ -280,6 +288,8 @@ class Results:
     split: np.ndarray
     fixed_points: FixedPoints | None = None
     scores: tuple[Score, ...] = ()
+    reading: Reading | None = None
+    portrait: Any = None
 
     def __post_init__(self):
         split = np.asarray(self.split, dtype=str)
@@ -292,6 +302,13 @@ class Results:
             )
         object.__setattr__(self, "split", split)
         object.__setattr__(self, "scores", tuple(self.scores))
+
+    def read(self) -> tuple[Posterior, FixedPoints | None]:
+        """Posterior and fixed points in the basis of `reading`, or as they are without one."""
+        if self.reading is None:
+            return self.posterior, self.fixed_points
+        points = None if self.fixed_points is None else self.reading.fixed_points(self.fixed_points)
+        return self.reading.posterior(self.posterior), points
 
     def table(self) -> pd.DataFrame:
         """The scores as a table."""

@@ -48,6 +48,7 @@ class Trials:
         Every column of the interval table that the trials came from.
     origin : dict
         Where the numbers came from: enough to cut the same trials again.
+    input_names : tuple of str, length D (or empty)
 
     Raises
     ------
@@ -69,6 +70,7 @@ class Trials:
     behavior_units: tuple[str, ...] = ()
     table: pd.DataFrame = None
     origin: dict[str, Any] = field(default_factory=dict)
+    input_names: tuple[str, ...] = ()
 
     def __post_init__(self):
         counts = np.asarray(self.counts)
@@ -82,12 +84,13 @@ class Trials:
             raise ValueError(f"Trials.counts must hold at least one trial, bin and neuron; got shape {counts.shape}.")
         counts = counts.astype(np.float32, copy=False)
         mask = _broadcast("mask", np.asarray(self.mask, bool), (B, T, N))
-        if not np.isfinite(counts).all():
+        if not np.isfinite(counts.sum()) and not np.isfinite(counts).all():  # a sum needs no memory, and tells in all but odd cases
             raise ValueError(
                 "Trials.counts must be finite; it holds NaN or infinity. Mark missing bins in `mask` instead "
                 "(Trials.from_arrays turns NaN into masked bins)."
             )
-        counts = np.where(mask, counts, np.float32(0))
+        if any((counts[trial][~mask[trial]] != 0).any() for trial in range(B)):
+            counts = np.where(mask, counts, np.float32(0))
         inputs = np.zeros((B, T, 0), np.float32) if self.inputs is None else np.asarray(self.inputs, np.float32)
         if inputs.ndim != 3 or inputs.shape[:2] != (B, T):
             raise ValueError(f"Trials.inputs must be (trial, bin, input) = ({B}, {T}, D); got shape {inputs.shape}.")
@@ -110,6 +113,7 @@ class Trials:
             starts=_vector("starts", self.starts, B, float),
             unit_ids=_vector("unit_ids", self.unit_ids, N, int),
             held_out=_vector("held_out", self.held_out, N, bool),
+            input_names=tuple(self.input_names),
             behavior_names=tuple(self.behavior_names),
             behavior_units=tuple(self.behavior_units),
             **self._checked_behavior(B, T),

@@ -5,13 +5,13 @@ import json
 import numpy as np
 import pytest
 from scipy.optimize import brentq
-from searches.brute import build, network, same_points
 
 from nwb_lowrank.fixed_points import find_fixed_points
 from nwb_lowrank.nonlinearities import ReLU, Softplus, Tanh
 from nwb_lowrank.searches import Certified, Newton, Regions, bisection
 from nwb_lowrank.searches.base import Dynamics
 from nwb_lowrank.searches.curves import Curves
+from searches.brute import build, network, same_points
 
 numba = pytest.mark.skipif(not bisection.compiled(), reason="numba is not here")
 

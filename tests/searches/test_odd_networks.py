@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from searches.brute import brute_force_sets, odd_network, same_points
 
 from nwb_lowrank.fixed_points import find_fixed_points
 from nwb_lowrank.nonlinearities import ClippedReLU, ReLU
 from nwb_lowrank.searches import Certified
+from searches.brute import brute_force_sets, odd_network, same_points
 
 
 def check(seed, nonlinearity, **options):
