@@ -39,7 +39,7 @@ _WHERE = {
     "reading": ("Reading",),
     "adapting": ("adapt",),
     "fixed_points": ("find_fixed_points",),
-    "searches": ("Certified", "Newton"),
+    "searches": ("Certified", "Newton", "Regions"),
     "searches.base": ("Dynamics",),
     "dynamics.portrait": ("portrait",),
     "dynamics.continuation": ("continue_fixed_points",),

@@ -73,6 +73,7 @@ DOORS = {
     "xarray": "sinks/tables.py",
     "sklearn": "initialise.py metrics/decoding.py metrics/few_shot.py",
     "matplotlib": "plots/*",
+    "numba": "searches/bisection.py",
     "dask distributed": "batch.py",
 }
 
