@@ -20,7 +20,7 @@ def infer(
     fit: Fit,
     trials: Trials,
     *,
-    particles: int = 128,
+    particles: int = 256,
     draws: int = 64,
     repeats: int = 1,
     seed: int = 0,
@@ -101,7 +101,7 @@ def _smooth_batch(model, proposal, y, u, seen, particles, draws, repeats, genera
         )
         path = backward_sample(model, filtered, u, draws=draws, generator=generator)
         total, square = total + path.mean(0), square + path.square().mean(0)
-        rates = rates + sum(model.observation.mean(z) for z in path) / draws
+        rates = rates + sum(model.observation.mean_path(z) for z in path) / draws
         evidence, ess = evidence + filtered.log_evidence, ess + filtered.ess
         if keep_draws:
             kept.append(path)

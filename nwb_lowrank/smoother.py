@@ -33,7 +33,7 @@ def backward_sample(model, filtered: Filtered, u: Tensor, *, draws: int, generat
     (S, B, T, R)
     """
     T, K, B, R = filtered.particles.shape
-    path = filtered.particles.new_empty(draws, B, T, R)
+    u, path = model.drive(u), filtered.particles.new_empty(draws, B, T, R)
     picked = _categorical(filtered.log_weights[-1].expand(draws, K, B), generator)
     path[:, :, -1] = _take(filtered.particles[-1], picked)
     noise_scale = model.noise.scale()

@@ -36,10 +36,11 @@ def run(options) -> None:
     search = None if options.search is None else job.member("searches", options.search)()
     points = nl.find_fixed_points(results.fit.model, u=options.input, search=search)
     found = _rest(options, results, points, search)
+    shown = points if results.reading is None else results.reading.fixed_points(points)
     if options.json:
-        print(json.dumps(_values(points, found)))
+        print(json.dumps(_values(shown, found)))
     else:
-        print(fixed_points_text(points, results.trials.bin_width))
+        print(fixed_points_text(shown, results.trials.bin_width))
         print(_text(found, results.trials.bin_width), end="")
     if options.save:
         _save(options, results, points, found["portrait"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ..gaussian import Message
 from ..observations import GaussianSignal
+from ..readouts import Affine
 from .base import Proposal
 
 
@@ -14,10 +15,12 @@ class LinearGaussian(Proposal):
     """
 
     def attach(self, model):
+        needs = "LinearGaussian needs a GaussianSignal observation"
         if not isinstance(model.observation, GaussianSignal):
+            raise TypeError(f"{needs}; this model has {type(model.observation).__name__}. Use Encoder(...) or Bootstrap().")
+        if not isinstance(model.observation.readout, Affine):
             raise TypeError(
-                f"LinearGaussian needs a GaussianSignal observation; this model has {type(model.observation).__name__}. "
-                "Use Encoder(...) or Bootstrap()."
+                f"{needs} with an Affine() readout; this model has {type(model.observation.readout).__name__}. Use Encoder(...)."
             )
         return self
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from ..reading import Reading
 from ..results import LAYOUT_VERSION, Fit, FixedPoints, Posterior, Results, Score
 from ..sources._nwb_file import RESULTS_MODULE, frame, read
 from ..sources.nwb import read_nwb
@@ -42,8 +43,10 @@ def results_of(nwb, run: str, trusted) -> Results:
         settings=settings.get("posterior", {}),
     )
     scores = [] if "metrics" not in tables else [Score(**row) for row in frame(tables["metrics"]).to_dict("records")]
-    points = _fixed_points(tables, settings, fit)
-    return Results(fit, trials, posterior, table["split"].to_numpy(), points, tuple(scores), _portrait(tables, trials, fit))
+    reading = settings.get("reading")
+    reading = None if reading is None else Reading(np.array(reading))
+    points, portrait = _fixed_points(tables, settings, fit), _portrait(tables, trials, fit)
+    return Results(fit, trials, posterior, table["split"].to_numpy(), points, tuple(scores), reading, portrait)
 
 
 def _portrait(tables: dict, trials, fit: Fit):

@@ -147,7 +147,7 @@ def _network(nwb, results: Results, run: str) -> list:
 
 def _per_row(state: dict, prefix: str, rows: int) -> dict[str, np.ndarray]:
     """Parameters below a prefix with one entry for every row."""
-    return {name[len(prefix) :]: value for name, value in state.items()
+    return {name[len(prefix) :].removeprefix("readout.").replace(".", "_"): value for name, value in state.items()
             if name.startswith(prefix) and value.ndim and len(value) == rows}  # fmt: skip
 
 
@@ -211,6 +211,7 @@ def _settings(results: Results, run: str, versions: dict) -> DynamicTable:
         layout_version=LAYOUT_VERSION, versions=versions, fit=fit.recipe(), posterior=results.posterior.settings,
         trials=dict(bin_width=trials.bin_width, bins=trials.bins, forecast=trials.forecast, origin=trials.origin),
         fixed_points=None if found is None else dict(count=len(found.points), complete=bool(found.complete), certificate=found.certificate),
+        reading=None if results.reading is None else results.reading.matrix,
         fitted=dict(decay=float(fit.model.decay), initial_mean=state["model.initial_mean"],
                     noise_covariance=covariances["noise"] @ covariances["noise"].T,
                     initial_covariance=covariances["initial_noise"] @ covariances["initial_noise"].T),
