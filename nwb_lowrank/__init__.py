@@ -19,10 +19,11 @@ _WHERE = {
     "nonlinearities": ("ReLU", "ClippedReLU", "Tanh", "Identity"),
     "observations": ("Poisson", "GaussianSignal"),
     "observations.base": ("Softplus", "Exp"),
-    "proposals": ("Bootstrap", "LinearGaussian", "Encoder"),
+    "proposals": ("Bootstrap", "LinearGaussian", "Laplace", "Encoder", "EncoderLaplace"),
     "results": ("FitSettings", "Fit", "Posterior", "FixedPoints", "Score", "Results"),
     "fit": ("fit",),
     "infer": ("infer",),
+    "generate": ("generate", "Generated"),
     "fixed_points": ("find_fixed_points",),
     "searches": ("Certified", "Newton"),
     "metrics": ("evaluate",),
@@ -49,6 +50,7 @@ class _Package(ModuleType):
 
     fit = property(lambda self: __getattr__("fit"), lambda self, submodule: None)
     infer = property(lambda self: __getattr__("infer"), lambda self, submodule: None)
+    generate = property(lambda self: __getattr__("generate"), lambda self, submodule: None)
 
 
 sys.modules[__name__].__class__ = _Package

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import pandas as pd
@@ -20,7 +19,7 @@ from .resampling import adaptive, systematic, with_gradient
 from .results import Fit, FitSettings
 from .smoother import backward_sample
 from .trials import Trials, split_indices
-from .warm_start import complete_data_objective, smoothed, wake_objective
+from .warm_start import complete_data_objective, frozen, smoothed, wake_objective
 
 WARM_LOOK = 5  # warm-start rounds between two looks at the validation trials
 VALIDATION = 4  # times the training particles: the choice of the best state must not hang on the noise of the bound
@@ -169,7 +168,7 @@ class Training:
         seen = []
 
         def objective() -> Tensor:
-            with _frozen(self.proposal if self.settings.wake else None):
+            with frozen(self.proposal if self.settings.wake else None):
                 bound, ess, out = self._bound(batch, generator, hide=None if self.settings.wake else self._hidden(batch[2], generator))
             seen.extend((float(bound.detach()), float(ess)))
             return bound + self._wake(batch, out, generator) if self.settings.wake else bound
@@ -318,19 +317,6 @@ class Training:
         )
         mean = (out.log_weights.softmax(1)[..., None] * out.particles).sum(1)
         self.model.extent.copy_((mean.abs() * scored.any(-1).T[..., None]).amax((0, 1)))
-
-
-@contextmanager
-def _frozen(module):
-    """Gradients pass through the module's output, but none is collected for its parameters (None: nothing is frozen)."""
-    parameters = [] if module is None else [parameter for parameter in module.parameters() if parameter.requires_grad]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
 
 
 def learning_rate(settings: FitSettings, step: int) -> float:
