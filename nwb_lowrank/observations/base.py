@@ -44,6 +44,23 @@ class Observation(nn.Module, ABC):
     def sample(self, z: Tensor, generator: torch.Generator) -> Tensor:
         """A draw of y given z, (..., R) -> (..., N)."""
 
+    def score_and_information(self, y: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
+        """∂/∂η log p(y | η) and the Fisher information E[(∂/∂η log p)²] of every neuron by itself.
+
+        y : (B, N);  eta : (K, B, N);  returns twice (K, B, N).  Differentiable in the parameters.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must say its score and information.")
+
+    def curvature(self, y: Tensor, z: Tensor, mask: Tensor, past: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """∇_z log p(y | z) and its Fisher information in z, of the neurons where mask is True: what a Newton step needs.
+
+        y, mask : (B, N);  z : (K, B, R);  returns (K, B, R) and positive semi-definite (K, B, R, R).
+        """
+        score, information = self.score_and_information(y * mask, self.readout(z))
+        outer = (self.loadings[:, :, None] * self.loadings[:, None, :]).flatten(1)
+        precision = (information * mask) @ outer
+        return (score * mask) @ self.loadings, precision.unflatten(-1, (z.shape[-1], z.shape[-1]))
+
     def log_prior(self) -> Tensor:
         """log-density of the parameters under a weak prior, nats, up to a constant: what keeps rare neurons from overfitting."""
         return self.bias.new_zeros(())
@@ -77,6 +94,10 @@ class Link(nn.Module, ABC):
     def slope(self, eta: Tensor) -> Tensor:
         """d rate / dη."""
 
+    @abstractmethod
+    def log_slope(self, eta: Tensor) -> Tensor:
+        """d log rate / dη, also where the rate rounds to 0."""
+
 
 class Softplus(Link):
     """rate = log(1 + exp η), the paper's choice."""
@@ -93,6 +114,10 @@ class Softplus(Link):
     def slope(self, eta):
         return torch.sigmoid(eta)
 
+    def log_slope(self, eta):
+        near = eta.clamp_min(-15.0)  # below, the ratio is 1 to float32's last digit
+        return torch.where(eta < -15.0, 1.0, torch.sigmoid(near) / softplus(near))
+
 
 class Exp(Link):
     """rate = exp η, cut off at e¹⁰ spikes per bin where no neuron is and the exponential would overflow."""
@@ -108,3 +133,6 @@ class Exp(Link):
 
     def slope(self, eta):
         return eta.clamp(max=10.0).exp()
+
+    def log_slope(self, eta):
+        return (eta <= 10.0).to(eta)

@@ -33,6 +33,10 @@ class GaussianSignal(Observation):
         noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
         return mean + self.log_sd.exp() * noise
 
+    def score_and_information(self, y, eta):
+        information = (-2 * self.log_sd).exp()
+        return (y - eta) * information, information.expand_as(eta)
+
     def log_prior(self):
         """Loadings N(0, 1) in units of each neuron's noise: ridge regression on z."""
         return -0.5 * (self.loadings * (-self.log_sd.detach()).exp()[:, None]).square().sum()

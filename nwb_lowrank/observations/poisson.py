@@ -32,6 +32,10 @@ class Poisson(Observation):
     def sample(self, z, generator):
         return torch.poisson(self.mean(z), generator=generator)
 
+    def score_and_information(self, y, eta):
+        rate, log_slope = self.link(eta), self.link.log_slope(eta)
+        return (y - rate) * log_slope, rate * log_slope.square()
+
     def log_prior(self):
         """Loadings N(0, 1), log-rate units per unit of z, and half a spike more per neuron, seen at z = 0."""
         return 0.5 * self.link.log(self.bias).sum() - 0.5 * self.loadings.square().sum()

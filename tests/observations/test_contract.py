@@ -116,6 +116,20 @@ def test_gradient(model, data):
     assert torch.autograd.gradcheck(log_prob, (z.requires_grad_(), *values))
 
 
+def test_curvature_is_the_gradient_and_its_variance(model, data):
+    """∇_z log p against autograd; the information against the mean of score² over draws of y."""
+    y, z, mask = data
+    z = z.requires_grad_()
+    gradient, information = model.curvature(y, z, mask)
+    (truth,) = torch.autograd.grad(model.log_prob(y, z, mask).sum(), z)
+    torch.testing.assert_close(gradient, truth, atol=1e-9, rtol=0)  # float64, sums of some terms of order 1
+    draws, one = 20_000, z.detach()[:1, :1]
+    many = model.sample(one[0].expand(draws, R), generator(5)).detach()
+    alone = mask[:1].expand(draws, N)
+    scores = model.curvature(many, one.expand(1, draws, R), alone)[0][0].detach()
+    within((scores[:, :, None] * scores[:, None, :]).numpy(), information[0, 0].detach().numpy(), allowance=1e-9)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_initialise_matches_the_neurons_means(model, dtype):
     """Mean over z ~ N(0, I), a nearly silent neuron without loadings included."""
@@ -167,6 +181,8 @@ def test_links(link):
     torch.testing.assert_close(link.slope(eta), derivative, atol=1e-10, rtol=0)
     torch.testing.assert_close(link.inverse(rate), eta, atol=1e-8, rtol=0)  # log(1 − e^−rate) at rate e⁻⁸ loses some digits
     torch.testing.assert_close(link.log(eta), rate.log(), atol=1e-10, rtol=0)
+    (derivative,) = torch.autograd.grad(rate.log().sum(), eta)
+    torch.testing.assert_close(link.log_slope(eta), derivative, atol=1e-10, rtol=0)
 
 
 @pytest.mark.parametrize("link", LINKS.values(), ids=LINKS)
