@@ -57,12 +57,16 @@ def main():
     parser.add_argument("--save", help="file for the last fit")
     options = parser.parse_args()
     raw, data = np.load(options.train).astype(np.float32), np.load(options.data)
-    trials = nl.Trials.from_arrays(raw[: len(raw) // options.segment * options.segment].reshape(-1, options.segment, raw.shape[1]), bin_width=1 / RATE)
+    trials = nl.Trials.from_arrays(
+        raw[: len(raw) // options.segment * options.segment].reshape(-1, options.segment, raw.shape[1]), bin_width=1 / RATE
+    )
     settings = nl.FitSettings(**{name: json.loads(value) for name, value in (pair.split("=") for pair in options.set)})
     medians = []
     for seed in options.seeds:
         began = time.process_time()
-        model = nl.LowRankRNN(rank=options.rank, units=options.units, neurons=trials.neurons, observation=nl.GaussianSignal(), noise=nl.FullCovariance())
+        model = nl.LowRankRNN(
+            rank=options.rank, units=options.units, neurons=trials.neurons, observation=nl.GaussianSignal(), noise=nl.FullCovariance()
+        )
         fit = nl.fit(model, nl.LinearGaussian(), trials, settings, seed=seed)
         took = time.process_time() - began
         values = scores(fit, trials, data, options.draws, seed)
@@ -74,7 +78,7 @@ def main():
         if options.save:
             fit.save(options.save)
     mean, sd = np.mean(medians, 0), np.std(medians, 0, ddof=1) if len(medians) > 1 else (np.nan, np.nan)
-    print(f"mean ± sd of {len(medians)} seeds, median of {options.draws} draws: D_stsp {mean[0]:.3f} ± {sd[0]:.3f}, D_H {mean[1]:.4f} ± {sd[1]:.4f}")
+    print(f"{len(medians)} seeds, median of {options.draws} runs: D_stsp {mean[0]:.3f} ± {sd[0]:.3f}, D_H {mean[1]:.4f} ± {sd[1]:.4f}")
 
 
 if __name__ == "__main__":

@@ -28,7 +28,14 @@ class Generated:
 
 @torch.no_grad()
 def generate(
-    fit: Fit, trials: Trials, *, posterior: Posterior | None = None, draws: int = 1, bins: int | None = None, noise: bool = True, seed: int = 0
+    fit: Fit,
+    trials: Trials,
+    *,
+    posterior: Posterior | None = None,
+    draws: int = 1,
+    bins: int | None = None,
+    noise: bool = True,
+    seed: int = 0,
 ) -> Generated:
     """Let the fitted model run freely, with the inputs of `trials` and without their activity.
 

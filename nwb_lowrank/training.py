@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .batches import generator_of, minibatch, segments, tensors
 from .checkpoint import Checkpoint, blend, state_of
-from .checks import fingerprint
+from .checks import fingerprint, warn_of_collapse
 from .filter import smc_filter
 from .recipe import recipe
 from .resampling import adaptive, systematic, with_gradient
@@ -165,13 +165,13 @@ class Training:
         generator = generator_of(self.seed, self.step, self.device)
         rows = minibatch(self.training, self.settings.batch_size, self.step, self.seed).to(self.device)
         batch = segments([x[rows] for x in self.data], self.settings.segment, generator)
-        seen = []
+        seen, learns = [], any(parameter.requires_grad for parameter in self.proposal.parameters())
 
         def objective() -> Tensor:
             with frozen(self.proposal if self.settings.wake else None):
                 bound, ess, out = self._bound(batch, generator, hide=None if self.settings.wake else self._hidden(batch[2], generator))
             seen.extend((float(bound.detach()), float(ess)))
-            return bound + self._wake(batch, out, generator) if self.settings.wake else bound
+            return bound + self._wake(batch, out, generator) if self.settings.wake and learns else bound
 
         return (None, None) if self._ascend(objective, learning_rate(self.settings, self.step)) is None else tuple(seen)
 
@@ -316,7 +316,9 @@ class Training:
             generator=generator_of(self.seed, 2**41, self.device),
         )
         mean = (out.log_weights.softmax(1)[..., None] * out.particles).sum(1)
-        self.model.extent.copy_((mean.abs() * scored.any(-1).T[..., None]).amax((0, 1)))
+        recorded = scored.any(-1)
+        warn_of_collapse("fit", out.ess, recorded, particles=self.settings.particles, proposal=self.proposal)
+        self.model.extent.copy_((mean.abs() * recorded.T[..., None]).amax((0, 1)))
 
 
 def learning_rate(settings: FitSettings, step: int) -> float:

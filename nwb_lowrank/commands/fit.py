@@ -18,6 +18,18 @@ def add(commands):
         "--behavior hand_vel --units \"quality == 'good' and rate > 0.5\"",
     )  # fmt: skip
     command.set_defaults(run=run)
+    fit_options(command)
+    out = command.add_argument_group("output")
+    out.add_argument("--output", metavar="FILE", help="written file (SOURCE_lowrank.nwb beside the source)")
+    out.add_argument("--in-place", action="store_true", help="write into the source itself (by a verified copy)")
+    out.add_argument("--run", dest="run_name", default="fit0", metavar="NAME", help="name of this run in the file (%(default)s)")
+    out.add_argument("--overwrite", action="store_true", help="replace a run of that name")
+    out.add_argument("--resume", action="store_true", help="go on from the checkpoint of an interrupted fit")
+    return command
+
+
+def fit_options(command, *, rank: bool = True) -> None:
+    """What to read, keep back and fit, and how: every command that fits has these (without `rank`: it has an option of its own)."""
     command.add_argument("file")
     data = command.add_argument_group("data")
     data.add_argument("--bin", type=float, metavar="S", help="bin width, seconds; calcium traces may leave it out (one frame a bin)")
@@ -36,22 +48,18 @@ def add(commands):
                        help="of the active neurons, for co-smoothing (%(default)s); a `heldout` column of the file goes first")  # fmt: skip
     split.add_argument("--forecast", type=int, default=0, metavar="BINS", help="last bins of every trial, for forward prediction")
     model = command.add_argument_group("model")
-    model.add_argument("--rank", type=int, required=True, help="R, latent dimensions")
+    if rank:
+        model.add_argument("--rank", type=int, required=True, help="R, latent dimensions")
     model.add_argument("--hidden", type=int, default=64, metavar="H", help="hidden units of the network (%(default)s)")
     model.add_argument("--nonlinearity", default="clipped_relu", help="clipped_relu, relu, tanh or identity (%(default)s)")
     model.add_argument("--observation", help="poisson or gaussian (by the data)")
     model.add_argument("--link", choices=("exp", "softplus"), default="exp", help="of Poisson rates (%(default)s)")
     model.add_argument("--noise", choices=("scalar", "diagonal", "full"), default="diagonal", help="covariance of the latent noise")
-    model.add_argument("--proposal", default="encoder", help="encoder, bootstrap or linear_gaussian (%(default)s)")
+    model.add_argument(
+        "--proposal", default="encoder", help="encoder, laplace, encoder_laplace, bootstrap or linear_gaussian (%(default)s)"
+    )
     model.add_argument("--causal", action="store_true", help="the encoder looks at past and present bins only")
     _training_options(command.add_argument_group("training"))
-    out = command.add_argument_group("output")
-    out.add_argument("--output", metavar="FILE", help="written file (SOURCE_lowrank.nwb beside the source)")
-    out.add_argument("--in-place", action="store_true", help="write into the source itself (by a verified copy)")
-    out.add_argument("--run", dest="run_name", default="fit0", metavar="NAME", help="name of this run in the file (%(default)s)")
-    out.add_argument("--overwrite", action="store_true", help="replace a run of that name")
-    out.add_argument("--resume", action="store_true", help="go on from the checkpoint of an interrupted fit")
-    return command
 
 
 def _training_options(group) -> None:

@@ -17,7 +17,7 @@ class LinearGaussian(Proposal):
         if not isinstance(model.observation, GaussianSignal):
             raise TypeError(
                 f"LinearGaussian needs a GaussianSignal observation; this model has {type(model.observation).__name__}. "
-                "Use Encoder(...) or Bootstrap()."
+                "Use Encoder(...), Laplace() or Bootstrap()."
             )
         return self
 

@@ -121,7 +121,9 @@ def test_poisson_evidence_is_unbiased(proposal):
                 torch.as_tensor(y_t)[None], torch.as_tensor(x)[:, None, None], torch.as_tensor(m_t)[None])[:, 0].numpy(),
         )  # fmt: skip
         many = [x.repeat(4000, 1, 1) for x in (y, u, mask)]
-        out = smc_filter(model, proposal.attach(model).double(), *many[:2], seen=many[2], scored=many[2], particles=6, generator=generator(0))
+        out = smc_filter(
+            model, proposal.attach(model).double(), *many[:2], seen=many[2], scored=many[2], particles=6, generator=generator(0)
+        )
     within((out.log_evidence - truth).exp(), 1.0)
 
 
