@@ -38,8 +38,8 @@ def test_the_posterior_gives_the_first_bin():
         np.testing.assert_array_equal(out.latents[draw, :, 0], kept.draws[draw % 3, :, 0])
     moments = nl.infer(fit_of(world), trials, particles=16, draws=3, device="cpu")
     first = nl.generate(fit_of(world), trials, posterior=moments, draws=300).latents[:, :, 0]
-    within(first, moments.latents[:, 0], allowance=1e-6)
-    within((first - moments.latents[:, 0]) ** 2, moments.latents_sd[:, 0] ** 2, allowance=1e-6)
+    within(first, moments.latents[:, 0], allowance=1e-4)  # means of float32 numbers
+    within((first - moments.latents[:, 0]) ** 2, moments.latents_sd[:, 0] ** 2, allowance=1e-4)  # means of float32 numbers
 
 
 def test_without_noise_the_draws_are_one_orbit_and_seeds_decide():

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import torch
+
 from ..gaussian import Gaussian, Message, _apply
 from .base import Proposal
 
-HALVINGS = 3
+HALVINGS = 8
+ROUNDING = 1e-6  # of a density: at the mode itself no step is uphill in float32
 
 
 class Laplace(Proposal):
@@ -18,7 +21,7 @@ class Laplace(Proposal):
     Parameters
     ----------
     steps : int
-        Newton steps from the prior's mean, at least 1. Every step but the last is halved where it would lower the density.
+        Newton steps from the prior's mean, at least 1. A step is halved until it does not lower a particle's density.
     """
 
     def __init__(self, *, steps: int = 2):
@@ -33,31 +36,34 @@ class Laplace(Proposal):
 
 
 def newton(observation, prior: Gaussian, about, steps: int) -> Gaussian:
-    """The prior times the message of the likelihood at the point that `steps` − 1 Newton steps lead to.
+    """N(ẑ, (P⁻¹ + J)⁻¹) after `steps` Newton steps from the prior's mean, J from where the last one set out.
 
     prior : mean (B, R) or (K, B, R)
     """
     if prior.mean.dim() == 2:  # z_1, whose mean all particles share
         prior = Gaussian(prior.mean[None], prior.scale)
-    z = prior.mean
-    for step in range(steps):
-        gradient, precision = observation.curvature(about.y, z, about.seen)
-        product = prior.times(Message(precision, gradient + _apply(precision, z)))
-        if step + 1 < steps:
-            z = _uphill(observation, prior, about, z, product.mean)
-    return product
-
-
-def _uphill(observation, prior: Gaussian, about, z, target):
-    """z + the longest of 1, ½, ¼, … of the way to the target that does not lower a particle's density; z itself if none does."""
 
     def density(z):
         return observation.log_prob(about.y, z, about.seen) + prior.log_prob(z)
 
-    before = density(z)
-    for _ in range(HALVINGS):
-        worse = ~(density(target) >= before)
-        if not worse.any():
-            return target
-        target = target.lerp(z, 0.5 * worse[..., None].to(z))
-    return target.lerp(z, (~(density(target) >= before))[..., None].to(z))
+    z, _ = prior.mean, (prior.scale.inverse, prior.scale.log_normaliser)  # kept by the scale: with their gradients, so not in `_uphill`
+    for _ in range(steps):
+        gradient, precision = observation.curvature(about.y, z, about.seen)
+        product = prior.times(Message(precision, gradient + _apply(precision, z)))
+        z = _uphill(density, z, product.mean)
+    return Gaussian(z, product.scale)
+
+
+def _uphill(density, z, target):
+    """z + the longest of 1, ½, ¼, … of the way to the target that does not lower a particle's density; z itself if none does."""
+    with torch.no_grad():
+        start, floor = z.detach(), density(z)
+        share, step = torch.ones_like(floor), target.detach() - start
+        for _ in range(HALVINGS):
+            worse = ~(density(start + share[..., None] * step) >= floor - ROUNDING * floor.abs())
+            if not worse.any():
+                break
+            share = torch.where(worse, share / 2, share)
+        else:
+            share = torch.where(worse, 0.0, share)
+    return target if (share == 1).all() else z + share[..., None] * (target - z)

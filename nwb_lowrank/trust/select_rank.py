@@ -116,7 +116,7 @@ def _choose(scores: pd.DataFrame, by: str) -> RankSelection:
     table = pd.DataFrame({"rank": sorted(scores["rank"].unique())}).set_index("rank")
     for name in scores.columns.drop(["rank", "fold"]):
         values = scores.pivot(index="fold", columns="rank", values=name)
-        if values.isna().all(None):
+        if values.isna().to_numpy().all():
             continue
         table[name] = values.mean()
         table[f"{name} SE"] = within_fold_error(values)
@@ -130,5 +130,5 @@ def within_fold_error(values: pd.DataFrame) -> pd.Series:
     ranks, folds = values.shape[1], len(values)
     if ranks == 1:
         return values.std() / folds**0.5
-    centred = values.sub(values.mean(1), axis=0)
+    centred = values.sub(values.mean(axis=1), axis=0)
     return centred.std() / folds**0.5 * (ranks / (ranks - 1)) ** 0.5
