@@ -13,6 +13,7 @@ MOST_POINTS = 10_000
 SAMPLES = 1_000  # Monte Carlo draws of the divergence
 SPECTRAL_SMOOTHING = 20  # frequency bins
 LONG = 1_000  # bins from which one trial's spectrum is smoothed; shorter ones are averaged over trials instead
+FEWEST_BINS = 8  # of a spectrum
 FEWEST_INTERVALS = 10  # of a neuron whose intervals are compared
 
 
@@ -113,10 +114,12 @@ class Generative(Metric):
         draws = [_statistics(truth, mask, draw, mask, trials.is_counts, self.seed + n) for n, draw in enumerate(generated)]
         rows = random.permutation(train)[: len(test)]
         ceiling = [_statistics(truth, mask, trials.counts[rows], trials.mask[rows], trials.is_counts, self.seed)] if len(rows) else []
-        return [
+        scores = [
             *_scores(draws, "test", f"generated, {len(draws)} draws", trials.bin_width),
             *_scores(ceiling, "ceiling", f"{len(rows)} training trials in place of the generated", trials.bin_width),
         ]
+        names = [score.metric for score in scores]
+        return sorted(scores, key=lambda score: names.index(score.metric))  # each beside its ceiling
 
 
 def _scores(repeats: list[dict], split: str, note: str, bin_width: float) -> list[Score]:
@@ -140,9 +143,10 @@ def _statistics(truth, truth_mask, other, other_mask, counts: bool, seed: int) -
             values = [[statistic(x) if len(x) >= FEWEST_INTERVALS else np.nan for x in intervals(*p)] for p in pair]
             found[name] = _pearson(*values)
     found["gen-corr-r"] = _pearson(*(_correlations(*x) for x in pair))
-    whole = [x[mask.all((1, 2))] for x, mask in pair]
-    if all(len(x) for x in whole):
-        found["D_H"] = spectral_distance(*whole, smoothing=SPECTRAL_SMOOTHING if truth.shape[1] >= LONG else 0)
+    bins = int(np.logical_and.accumulate(truth_mask.all((0, 2)) & other_mask.all((0, 2))).sum())  # from the start, in every trial
+    if bins >= FEWEST_BINS:
+        smoothing = SPECTRAL_SMOOTHING if bins >= LONG else 0
+        found["D_H"] = spectral_distance(truth[:, :bins], other[:, :bins], smoothing=smoothing)
     found["gen-pop-H"] = _population(*pair)
     rows = [x[mask.all(-1)] for x, mask in pair]
     if all(len(x) for x in rows):
