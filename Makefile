@@ -1,11 +1,11 @@
 # Two commands on a fresh machine with Python >= 3.11:
 #   make demo   set up, then the whole job on a recording that it simulates itself
-#   make test   set up, then the tests
+#   make test   set up, then the tests (make test-slow: those too that take minutes)
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test setup clean help
+.PHONY: demo test test-slow setup clean help
 
 help:
 	@sed -n '1,4s/^# \{0,1\}//p' Makefile
@@ -25,9 +25,14 @@ demo: setup
 	@echo "== the whole job on a simulated recording; results in demo_output/ =="
 	$(BIN)/nwb-lowrank demo --output demo_output
 
+# Two processes, a file of tests in one piece: what a file's tests share is then made once.
 test: setup
-	@echo "== the tests (about ten minutes on 2 cores) =="
-	$(BIN)/python -m pytest -q
+	@echo "== the tests (under ten minutes on 2 cores) =="
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+test-slow: setup
+	@echo "== the slow tests =="
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow
 
 clean:
 	rm -rf $(VENV) demo_output

@@ -49,14 +49,14 @@ def main():
     settings = nl.FitSettings(**{name: json.loads(value) for name, value in (pair.split("=") for pair in options.set)})
     scores = []
     for seed in options.seeds:
-        began = time.time()
+        began = time.process_time()
         link = nl.Exp() if options.link == "exp" else nl.Softplus()
         model = nl.LowRankRNN(rank=options.rank, units=options.units, neurons=train.neurons, observation=nl.Poisson(link))
         fit = nl.fit(model, nl.Encoder(), train, settings, seed=seed)
-        took = time.time() - began
+        took = time.process_time() - began
         posterior = nl.infer(fit, valid, particles=64, draws=32, seed=seed)
         scores.append((bits_per_spike(posterior.rates[..., out], valid.counts[..., out]), rate_r2(posterior.rates, truth)))
-        print(f"seed {seed}: co-bps {scores[-1][0]:.4f}  rate R2 {scores[-1][1]:.4f}  fit {took:.0f} s", flush=True)
+        print(f"seed {seed}: co-bps {scores[-1][0]:.4f}  rate R2 {scores[-1][1]:.4f}  fit {took:.0f} s of CPU", flush=True)
         print(fit.history.groupby("stage").tail(3).to_string(index=False), flush=True)
         if options.save:
             fit.save(options.save)

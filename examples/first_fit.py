@@ -38,7 +38,7 @@ trials = trials.hide(np.arange(2, trials.neurons, 5))
 split = trials.split_labels(test=0.2, seed=0)
 
 # %% Fit.
-settings = nl.FitSettings(warm_rounds=3, steps=2) if options.quick else nl.FitSettings()
+settings = nl.FitSettings(warm_rounds=20, steps=2) if options.quick else nl.FitSettings()
 model = nl.LowRankRNN(rank=2, units=64, neurons=trials.neurons, observation=nl.Poisson(nl.Exp()))
 fit = nl.fit(model, nl.Encoder(), trials.select(split == "train"), settings, seed=0)
 print(fit.history.tail())

@@ -28,7 +28,7 @@ counts[random.random((trials, bins)) < 0.1] = np.nan
 # %% NaN becomes a masked bin. The last ten bins are scored in training and never shown to the encoder.
 data = nl.Trials.from_arrays(counts, bin_width=0.02).forecast_last(10)
 split = data.split_labels(test=0.25, seed=0)
-settings = nl.FitSettings(warm_rounds=3, steps=2) if options.quick else nl.FitSettings()
+settings = nl.FitSettings(warm_rounds=20, steps=2) if options.quick else nl.FitSettings()
 model = nl.LowRankRNN(rank=2, units=32, neurons=neurons, observation=nl.Poisson(nl.Exp()))
 fit = nl.fit(model, nl.Encoder(), data.select(split == "train"), settings, seed=0)
 

@@ -37,7 +37,7 @@ def run(folder: Path, *, seed: int = 0, quick: bool = False) -> None:
     print("2. What is in it?  nwb-lowrank info", recording)
     print(_indented(nl.inventory(recording).text()) + "\n")
     words = ["fit", str(recording), "--bin", "0.02", "--rank", "2", "--behavior", "hand_velocity", "--overwrite", "--seed", str(seed),
-             "--output", str(fitted), *(["--warm-rounds", "4", "--steps", "2"] if quick else [])]  # fmt: skip
+             "--output", str(fitted), *(["--warm-rounds", "40", "--steps", "4"] if quick else [])]  # fmt: skip
     print("3. Fit it with a fifth of the trials and of the neurons kept back:\n   nwb-lowrank", " ".join(words))
     options = build_parser().parse_args(words)
     options.checkpoint = None

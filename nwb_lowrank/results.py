@@ -43,8 +43,9 @@ class FitSettings:
     patience : int
         Looks without improvement after which the fit stops.
     warm_rounds, warm_steps, warm_trials, warm_rate : int, int, int, float
-        Rounds of the warm start (`warm_start`; 0: none), gradient steps in each, trials smoothed for
-        each, and the learning rate, which falls tenfold over the rounds.
+        Rounds of the warm start (`warm_start`; 0: none), gradient steps in each, trials smoothed for each, and the learning
+        rate, which falls tenfold over the rounds. Many rounds of few steps: each round's trajectories then come from nearly the
+        present model, and the latent noise shrinks far sooner than by Monte Carlo EM with its steps carried to the end.
     averaging : float
         The kept parameters are a running average over about this share of the latest rounds or steps: steps of
         stochastic optimisation circle around the optimum, their average lies nearer to it (0: none).
@@ -77,9 +78,9 @@ class FitSettings:
     validation: float = 0.1
     validate_every: int = 20
     patience: int = 5
-    warm_rounds: int = 60
-    warm_steps: int = 20
-    warm_trials: int = 128
+    warm_rounds: int = 400
+    warm_steps: int = 2
+    warm_trials: int = 32
     warm_rate: float = 1e-2
     averaging: float = 0.15
     segment: int | None = None

@@ -21,7 +21,7 @@ from .smoother import backward_sample
 from .trials import Trials, split_indices
 from .warm_start import complete_data_objective, frozen, smoothed, wake_objective
 
-WARM_LOOK = 5  # warm-start rounds between two looks at the validation trials
+WARM_LOOKS = 12  # at the validation trials during the warm start
 VALIDATION = 4  # times the training particles: the choice of the best state must not hang on the noise of the bound
 RETRIES = 5  # returns to the last good state before a fit gives up
 
@@ -86,7 +86,7 @@ class Training:
             self.round += 1
             self._average(self.round)
             self.recent.append((bound, ess))
-            if self.round == self.settings.warm_rounds or self.round % WARM_LOOK == 0:
+            if self.round == self.settings.warm_rounds or self.round % -(-self.settings.warm_rounds // WARM_LOOKS) == 0:
                 self._look("warm start", self.round, self._warm_rate(self.round - 1))
             if self.round == self.settings.warm_rounds:
                 self._begin_gradient_steps()

@@ -328,7 +328,8 @@ def test_a_linear_teacher_is_recovered():
     student = LowRankRNN(rank=2, units=2, neurons=12, nonlinearity=type(teacher.nonlinearity)(), observation=GaussianSignal())
     result = fit(
         student, LinearGaussian(), trials_of(world).select(train),
-        FitSettings(steps=100, particles=8, learning_rate=1e-2, warm_rounds=15, validate_every=50), seed=0, device="cpu",
+        FitSettings(steps=100, particles=8, learning_rate=1e-2, warm_rounds=15, warm_steps=20, warm_trials=128, validate_every=50),
+        seed=0, device="cpu",
     )  # fmt: skip
     _check_teacher(world, result.model.double(), test)
 

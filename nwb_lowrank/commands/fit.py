@@ -65,7 +65,7 @@ def fit_options(command, *, rank: bool = True) -> None:
 def _training_options(group) -> None:
     default = nl.FitSettings()
     for name, metavar, text in (
-        ("warm_rounds", "N", "rounds of Monte Carlo EM before the gradient steps"),
+        ("warm_rounds", "N", "rounds of smoothing and climbing before the gradient steps"),
         ("steps", "N", "gradient steps on the variational sequential Monte Carlo bound"),
         ("particles", "K", "particles a trial"),
         ("batch_size", "B", "trials a step"),

@@ -32,10 +32,11 @@ def plot_summary(results: Results, *, trial: int | None = None, column: str | No
     figure = Figure(figsize=(16, 10), layout="constrained")
     grid = figure.add_gridspec(3, 4)
     view = _View(results, column)
+    trial = view.busiest if trial is None else trial
     _activity(figure, grid[0, :2].subgridspec(1, 2, wspace=0.02), view, trial)
     _latents(figure, grid[1, :2].subgridspec(1, view.shown_components), view)
     _portrait(figure.add_subplot(grid[:2, 2:]), view)
-    _responses(figure, grid[2, :2].subgridspec(1, 3), view)
+    (_single_trial if view.chunks else _responses)(figure, grid[2, :2].subgridspec(1, 3), view, trial)
     _training(figure.add_subplot(grid[2, 2]), results)
     _scores(figure.add_subplot(grid[2, 3]), results)
     trials = results.trials
@@ -64,6 +65,10 @@ class _View:
         self.group = np.searchsorted(self.conditions, self.labels) if self.labels is not None else np.zeros(len(z), int)
         offset = (self.trials.origin.get("cut") or {}).get("window")
         self.time = (np.arange(self.trials.bins) + 0.5) * self.trials.bin_width + (offset[0] if offset else 0.0)
+        self.chunks = (self.trials.origin.get("cut") or {}).get("table") == "none"
+        test = np.flatnonzero(results.split == "test")
+        self.candidates = test if len(test) else np.arange(len(z))
+        self.busiest = int(self.candidates[self.trials.counts[self.candidates].sum((1, 2)).argmax()])
         self.drawn = np.random.default_rng(0).permutation(len(z))[:MOST_PATHS]
         counted = self.trials.is_counts
         self.scale, self.unit = (1 / self.trials.bin_width, "Hz") if counted else (1.0, "signal")
@@ -75,11 +80,11 @@ def _colours(count: int):
     return colormaps["tab10"](np.arange(count)) if count <= 10 else colormaps[COLOURS](np.linspace(0, 1, count))
 
 
-def _activity(figure, grid, view: _View, trial: int | None) -> None:
+def _activity(figure, grid, view: _View, trial: int) -> None:
     """Recorded activity of one trial beside the rates that the model predicts, neurons sorted by their predicted peak."""
-    trials, test = view.trials, np.flatnonzero(view.results.split == "test")
-    candidates = test if len(test) else np.arange(len(trials))
-    trial = candidates[trials.counts[candidates].sum((1, 2)).argmax()] if trial is None else trial
+    from matplotlib.colors import PowerNorm
+
+    trials = view.trials
     rates, bins = view.posterior.rates[trial], view.recorded[trial]
     z = (rates - rates[bins].mean(0)) / (rates[bins].std(0) + 1e-9)
     order = np.lexsort((z[bins].argmax(0), trials.held_out))
@@ -91,7 +96,9 @@ def _activity(figure, grid, view: _View, trial: int | None) -> None:
     for panel, values, title in zip(panels, (counts, rates), titles):
         shown = np.where(bins[:, None], values * view.scale, np.nan)[:, order].T
         low = 0 if trials.is_counts else np.nanquantile(shown, 0.005)
-        image = panel.imshow(shown, aspect="auto", extent=extent, vmin=low, vmax=top, cmap="magma", interpolation="nearest")
+        # A root scale: a few fast neurons must not leave the others black.
+        norm = PowerNorm(0.5 if trials.is_counts else 1.0, low, top)
+        image = panel.imshow(shown, aspect="auto", extent=extent, norm=norm, cmap="magma", interpolation="nearest")
         panel.set(title=title, xlabel="time (s)")
         if trials.held_out.any():
             panel.axhline(trials.neurons - trials.held_out.sum(), color="cyan", lw=1)
@@ -182,26 +189,43 @@ def _step(model, z: np.ndarray) -> np.ndarray:
     return model.step(tensor, tensor.new_zeros((*z.shape[:-1], model.inputs))).detach().cpu().numpy()
 
 
-def _responses(figure, grid, view: _View) -> None:
+def _responses(figure, grid, view: _View, trial: int) -> None:
     """PSTHs (dashed) against mean predicted rates (solid) of the three most modulated scored neurons."""
     trials = view.trials
     conditions = view.conditions if view.labels is not None else np.array([0])
     labels = view.labels if view.labels is not None else np.zeros(len(trials), int)
     test = view.results.split == "test"
-    values = smooth(trials.counts, trials.mask, max(1.0, 0.05 / trials.bin_width))
-    truth = psth(values, trials.mask, labels, conditions) * view.scale
+    truth = psth(_smoothed(trials), trials.mask, labels, conditions) * view.scale
     model = psth(view.posterior.rates[test], trials.mask[test], labels[test], conditions) * view.scale
-    candidates = np.flatnonzero(trials.held_out) if trials.held_out.any() else np.arange(trials.neurons)
-    modulation = np.nan_to_num(np.nanstd(truth[..., candidates], axis=(0, 1)))
-    for cell, neuron in zip(grid, candidates[np.argsort(-modulation)[:3]]):
-        panel = figure.add_subplot(cell)
+    for panel, neuron in _three_neurons(figure, grid, view, np.nanstd(truth, axis=(0, 1)), "mean "):
         for one, other, colour in zip(truth[..., neuron], model[..., neuron], view.colour):
             panel.plot(view.time, one, "--", color=colour, lw=1)
             panel.plot(view.time, other, color=colour, lw=1.5)
-        kind = "held-out " if trials.held_out[neuron] else ""
-        panel.set(xlabel="time (s)", title=f"{kind}unit {trials.unit_ids[neuron]}")
+
+
+def _single_trial(figure, grid, view: _View, trial: int) -> None:
+    """Chunks share no event to average over: smoothed activity (dashed) and predicted rates (solid) in the chunk that is shown."""
+    bins = view.recorded[trial]
+    truth, model = _smoothed(view.trials.select([trial]))[0, bins] * view.scale, view.posterior.rates[trial, bins] * view.scale
+    for panel, neuron in _three_neurons(figure, grid, view, model.std(0), f"trial {trial}: "):
+        panel.plot(view.time[bins], truth[:, neuron], "--", color="black", lw=1)
+        panel.plot(view.time[bins], model[:, neuron], color="tab:blue", lw=1.5)
+
+
+def _smoothed(trials) -> np.ndarray:
+    return smooth(trials.counts, trials.mask, max(1.0, 0.05 / trials.bin_width))
+
+
+def _three_neurons(figure, grid, view: _View, modulation: np.ndarray, what: str):
+    """A panel for each of the three most modulated scored neurons."""
+    trials = view.trials
+    candidates = np.flatnonzero(trials.held_out) if trials.held_out.any() else np.arange(trials.neurons)
+    for cell, neuron in zip(grid, candidates[np.argsort(-np.nan_to_num(modulation[candidates]))[:3]]):
+        panel = figure.add_subplot(cell)
+        panel.set(xlabel="time (s)", title=f"{'held-out ' if trials.held_out[neuron] else ''}unit {trials.unit_ids[neuron]}")
         if cell.colspan.start == 0:
-            panel.set_ylabel(f"mean {view.unit}: data --, model —")
+            panel.set_ylabel(f"{what}{view.unit}, data --, model —")
+        yield panel, neuron
 
 
 def _training(panel, results: Results) -> None:

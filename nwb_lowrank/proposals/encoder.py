@@ -12,6 +12,8 @@ from torch.nn.functional import gelu, pad
 from ..gaussian import Message
 from .base import Proposal
 
+RAREST = 0.3  # no neuron's activity is magnified as if its standard deviation were below this share of the typical one
+
 
 class Encoder(Proposal):
     """q ∝ p(z_t | z_{t−1}) · exp(−½ (z_t − μ_t)ᵀ J_t (z_t − μ_t)), with μ_t and diagonal J_t from a CNN over bins.
@@ -63,7 +65,8 @@ class Encoder(Proposal):
         centre = trials.counts.sum((0, 1)) / recorded
         sd = np.sqrt((np.where(trials.mask, trials.counts - centre, 0) ** 2).sum((0, 1)) / recorded)
         self.centre.copy_(torch.as_tensor(centre))
-        self.scale.copy_(torch.as_tensor(np.maximum(sd, 1e-3)))
+        # One spike of a neuron that was all but silent in training must not look like the event of a lifetime.
+        self.scale.copy_(torch.as_tensor(np.maximum(sd, RAREST * np.sqrt((sd**2).mean()) + 1e-6)))
         self.shown.fill_(int((~trials.held_out).sum()))
         self.project.weight.copy_(torch.as_tensor(summary.projection.T))
         self.project.bias.zero_()

@@ -13,6 +13,7 @@ BINS = (0.02, 0.05, 0.1)  # seconds; the benchmark's bin, and two for sparser sp
 SPIKES_A_BIN = 0.05  # mean count of an active unit, below which bins should be wider
 MIN_TRIALS = 10  # fewer cannot be split into train, validation and test
 MAX_BINS = 200  # of a trial; longer ones are cut around an event, or into chunks
+BINS_A_RANK = 150  # data that a latent dimension needs, or the fit learns single trials by heart
 CHUNKS, MIN_CHUNK, MAX_CHUNK = 20, 20, 100  # as many chunks as that, of so many bins
 AROUND = (-0.25, 0.45)  # seconds around an onset: the benchmark's window for reaching
 NOT_TRIALS = {"invalid_times"}
@@ -45,9 +46,11 @@ def suggest(inventory: Inventory) -> dict:
         options, reasons = _for_signals(inventory)
     else:
         raise ValueError("suggest: nothing can be fitted; the file has neither spike times nor ROI response series.")
-    neurons = options.pop("neurons")
-    options["rank"] = 3 if neurons < 50 else 4 if neurons < 150 else 5
-    reasons.append(f"rank {options['rank']} for {neurons} neurons")
+    neurons, bins = options.pop("neurons"), options.pop("total_bins")
+    wanted = 3 if neurons < 50 else 4 if neurons < 150 else 5
+    options["rank"] = min(wanted, max(1, bins // BINS_A_RANK))
+    few = f", and only {bins} bins of data" if options["rank"] < wanted else ""
+    reasons.append(f"rank {options['rank']} for {neurons} neurons{few}")
     return dict(options=options, reasons=reasons)
 
 
@@ -59,7 +62,7 @@ def _for_spikes(found: Inventory) -> tuple[dict, list[str]]:
     behavior = _movement(found.behavior, spans, reasons)
     neurons = len(units) if chosen is None else int((units["quality"] == "good").sum())
     options = dict(bin_width=bin_width, **cut, behavior=behavior, signal=None, units=chosen, observation="poisson")
-    return dict(options, neurons=neurons), reasons
+    return dict(options, neurons=neurons, total_bins=_total_bins(cut, bins, spans, bin_width)), reasons
 
 
 def _for_signals(found: Inventory) -> tuple[dict, list[str]]:
@@ -70,7 +73,13 @@ def _for_signals(found: Inventory) -> tuple[dict, list[str]]:
     cut, bins, spans = _cut(found, 1 / row["rate"], segments, reasons)
     behavior = _movement(found.behavior, spans, reasons)
     options = dict(bin_width=None, **cut, behavior=behavior, signal=path, units=None, observation="gaussian")
-    return dict(options, neurons=row["shape"][1] if len(row["shape"]) > 1 else 1), reasons
+    neurons = row["shape"][1] if len(row["shape"]) > 1 else 1
+    return dict(options, neurons=neurons, total_bins=_total_bins(cut, bins, spans, 1 / row["rate"])), reasons
+
+
+def _total_bins(cut: dict, bins: int, spans: np.ndarray, width: float) -> int:
+    """Bins of all trials together: windows of `bins` each, or the spans as they are."""
+    return bins * len(spans) if cut["window"] is not None else int(np.diff(spans, axis=1).sum() / width)
 
 
 def _bin_width(found: Inventory, reasons: list[str]) -> float:
