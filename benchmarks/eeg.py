@@ -74,7 +74,7 @@ def main():
         medians.append(median)
         last = fit.history.iloc[-1]
         print(f"seed {seed}: D_stsp {median[0]:.3f} (MAD {mad[0]:.3f})  D_H {median[1]:.4f} (MAD {mad[1]:.4f})  fit {took:.0f} CPU-s  "
-              f"bound {last.bound:.3f} validation {last.validation:.3f} decay {float(fit.model.decay):.4f}", flush=True)  # fmt: skip
+              f"bound {last.bound:.3f} validation {last.validation:.3f} decay {fit.model.decay.item():.4f}", flush=True)  # fmt: skip
         if options.save:
             fit.save(options.save)
     mean, sd = np.mean(medians, 0), np.std(medians, 0, ddof=1) if len(medians) > 1 else (np.nan, np.nan)

@@ -17,7 +17,7 @@ from ..searches.base import Dynamics, refine
 from ..trials import Trials
 from .scores import co_name, co_smoothing
 
-REFIT = FitSettings(initialise=False, warm_rounds=10, warm_rate=3e-3, steps=0, validation=0.0)
+REFIT = FitSettings(initialise=False, warm_rounds=100, warm_rate=3e-3, steps=0, validation=0.0)
 
 
 @dataclass(frozen=True, eq=False)
