@@ -1,6 +1,6 @@
 """Teacher and student: does a fit find the decay, the fixed points and the rates of the network that made the data?
 
-    python benchmarks/teacher_student.py [--tasks oscillation attractors] [--observations poisson gaussian] [--inputs 0 1] [--seeds 0 1 2 3 4]
+    python benchmarks/teacher_student.py [--tasks oscillation attractors] [--observations poisson gaussian] [--inputs 0 1] [--seeds 0 1 2]
 
 oscillation: an unstable spiral inside a limit cycle. attractors: a saddle between two attractors. Rank 2, 160 trials × 50 bins,
 40 neurons; with inputs, a pulse in a random bin of every trial pushes z₁. Test trials are new. Quantities that the model identifies:
@@ -111,7 +111,7 @@ def main():
                     took = time.process_time() - began
                     row, said = compare(fit, truth, test, latents, rates)
                     rows.append(row)
-                    print(f"  {task}, {observation}, {inputs} inputs, seed {seed}: decay {row[0]:.3f}  spectra {row[1]:.3f}  rates {row[2]:.3f}  "
+                    print(f"  {task}, {observation}, {inputs} inputs, {seed}: decay {row[0]:.3f}  spectra {row[1]:.3f}  rates {row[2]:.3f}  "
                           f"{said}  fit {took:.0f} CPU-s", flush=True)  # fmt: skip
                 median = np.nanmedian(np.array(rows, float), 0)
                 print(f"{task}, {observation}, {inputs} inputs: median of {len(rows)}: decay {median[0]:.3f}  spectra {median[1]:.3f}  "

@@ -49,10 +49,10 @@ def check_trials(model, trials: Trials) -> None:
             f"fit: the model expects {model.inputs} inputs; the trials have {trials.inputs.shape[-1]}. "
             "Build it with inputs=trials.inputs.shape[-1]."
         )
-    if model.observation.counts and not trials.is_counts:
+    if not model.observation.allows(trials.counts):
         raise ValueError(
-            f"fit: {type(model.observation).__name__} expects non-negative whole spike counts; the trials hold "
-            "other values. Use GaussianSignal()."
+            f"fit: {type(model.observation).__name__} expects {model.observation.expects}; the trials hold "
+            f"other values. Use {'Poisson()' if trials.is_counts else 'GaussianSignal()'}."
         )
     if not trials.mask.any():
         raise ValueError("fit: no entry of the trials is recorded (mask is False everywhere). Check obs_intervals and the window.")

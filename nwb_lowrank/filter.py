@@ -71,16 +71,19 @@ def smc_filter(
     `resample` carries the gradient of its choice (`resampling.with_gradient`).
     """
     K, (B, T, _) = particles, y.shape
+    u, observation = model.drive(u), model.observation
+    past = _bins(observation.remember(y, scored), T)
+    shown = past if seen is scored else _bins(observation.remember(y * seen, seen), T)
     noise_scale = model.noise.scale()
     prior, carried = model.initial(u[:, 0]), y.new_full((K, B), -math.log(K))
     updates = _updates(proposal.look(model, y * seen, u, seen), prior.scale, noise_scale, T)
     log_evidence = y.new_zeros(B)
     kept = []
     for t in range(T):
-        q = proposal.propose(model, prior, About(y[:, t] * seen[:, t], u[:, t], seen[:, t], updates[t]))
+        q = proposal.propose(model, prior, About(y[:, t] * seen[:, t], u[:, t], seen[:, t], updates[t], shown[t]))
         noise = torch.randn(K, B, model.rank, generator=generator, dtype=y.dtype, device=y.device)
         z = q.sample(noise)
-        log_weights = carried + model.observation.log_prob(y[:, t], z, scored[:, t])
+        log_weights = carried + observation.log_prob(y[:, t], z, scored[:, t], past[t])
         if q is not prior:
             log_weights = log_weights + prior.log_prob(z) - q.log_prob_of_noise(noise)
         log_total = log_weights.logsumexp(0)  # carried weights add up to 1, so this is the bin's own evidence
@@ -92,6 +95,11 @@ def smc_filter(
             prior = model.transition(parents, u[:, t + 1], noise_scale)
     z, log_weights, ancestors = (torch.stack(values) for values in zip(*kept))
     return Filtered(z, log_weights, ancestors, log_evidence, effective_sample_size(log_weights.detach(), dim=1))
+
+
+def _bins(past: Tensor | None, bins: int) -> list[Tensor | None]:
+    """(B, T, N, F) bin by bin; None where an observation model remembers nothing."""
+    return [None] * bins if past is None else list(past.unbind(1))
 
 
 def _updates(messages: Message | None, first: Scale, later: Scale, bins: int) -> list[Update | None]:

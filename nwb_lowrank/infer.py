@@ -20,7 +20,7 @@ def infer(
     fit: Fit,
     trials: Trials,
     *,
-    particles: int = 128,
+    particles: int = 256,
     draws: int = 64,
     repeats: int = 1,
     seed: int = 0,
@@ -64,6 +64,11 @@ def infer(
     Posterior
     """
     check_trials(fit.model, trials)
+    if marginal and fit.model.observation.reach:
+        raise ValueError(
+            f"infer: marginal=True needs rates that depend on the present bin alone; {type(fit.model.observation).__name__} remembers "
+            "earlier ones. Leave it out: draws are whole trajectories."
+        )
     device = choose_device(device)
     model, proposal = fit.model.to(device).eval(), fit.proposal.to(device).eval()
     generator = torch.Generator(device).manual_seed(seed)
@@ -126,7 +131,7 @@ def _smooth_batch(model, proposal, y, u, seen, particles, draws, repeats, genera
 
 def _drawn(model, path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Mean and mean square of z (B, T, R) and mean rates (B, T, N) of trajectories (S, B, T, R), one after the other."""
-    return path.mean(0), path.square().mean(0), sum(model.observation.mean(z) for z in path) / len(path)
+    return path.mean(0), path.square().mean(0), sum(model.observation.mean_path(z) for z in path) / len(path)
 
 
 def _weighed(model, filtered, u) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

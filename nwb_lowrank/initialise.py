@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -53,8 +54,8 @@ def summarise(trials: Trials, rank: int) -> Summary:
     rows = mask.any(-1)
     samples = smooth[rows]
     sample = np.random.default_rng(0).permutation(len(samples))[:MAX_ROWS]
-    analysis = FactorAnalysis(rank, svd_method="lapack").fit(samples[sample])
-    loadings = analysis.components_.T
+    analysis = FactorAnalysis(min(rank, trials.neurons), svd_method="lapack").fit(samples[sample])
+    loadings = np.pad(analysis.components_.T, ((0, 0), (0, max(0, rank - trials.neurons))))  # a full-rank model may have more latents
     noise = np.maximum(analysis.noise_variance_, 1e-3)
     loadings[variance <= 0] = 0
     factors = smooth @ _posterior_weights(loadings, noise)
@@ -65,16 +66,21 @@ def summarise(trials: Trials, rank: int) -> Summary:
     return Summary(np.maximum(mean, floor), unexplained, loadings * scale[:, None], projection, factors, rows, width)
 
 
-def initialise(model, proposal, trials: Trials) -> None:
+def initialise(model, proposal, trials: Trials, summarised=summarise) -> None:
     """Set `model` and `proposal` in place so that the first epoch already beats the mean-rate model.
 
     Observation: bias at the inverse link of the floored mean rate, loadings from
     factor analysis divided by the link's slope, then the bias corrected so that
     the mean still matches. Dynamics: ridge regression of the smoothed factors'
     next value on φ(m z) with random m. Proposal: the factor estimate, at a
-    precision near zero.
+    precision near zero. `summarised(trials, rank)` says what the data say: `summarise`, or that of several sessions.
     """
-    summary = summarise(trials, model.rank)
+    y, mask = torch.tensor(trials.counts).to(model.m), torch.tensor(trials.mask)
+    model.observation.tune(y, mask)
+    y, mask = (part.cpu().numpy() for part in model.observation.activity(y, mask))
+    if not np.array_equal(y, trials.counts):  # activity below 0 or between whole numbers: no counts
+        trials = replace(trials, counts=y, mask=mask)
+    summary = summarised(trials, model.rank)
     model.observation.initialise(summary.mean, summary.loadings, summary.variance)
     _initialise_dynamics(model, summary)
     proposal.initialise(summary, trials)
@@ -84,7 +90,8 @@ def initialise(model, proposal, trials: Trials) -> None:
 def _initialise_dynamics(model, summary: Summary) -> None:
     pairs = summary.recorded[:, 1:] & summary.recorded[:, :-1]
     before, after = summary.factors[:, :-1][pairs], summary.factors[:, 1:][pairs]
-    first = summary.factors[:, 0][summary.recorded[:, 0]]
+    begun = summary.recorded.any(1)
+    first = summary.factors[begun, summary.recorded[begun].argmax(1)]
     model.initial_mean.copy_(torch.as_tensor(first.mean(0)))
     model.initial_noise.set(
         torch.as_tensor(np.cov(first.T).reshape(model.rank, -1) + 0.1 * np.eye(model.rank)) if len(first) > 1 else torch.eye(model.rank)

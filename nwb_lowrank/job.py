@@ -16,7 +16,13 @@ from .families import members
 from .results import FitSettings
 from .trials import Trials
 
-BASES = {"nonlinearities": "Nonlinearity", "observations": "Observation", "proposals": "Proposal", "searches": "Search"}
+BASES = {
+    "nonlinearities": "Nonlinearity",
+    "observations": "Observation",
+    "proposals": "Proposal",
+    "searches": "Search",
+    "readouts": "Readout",
+}
 MOST_THREADS = 4
 COVARIANCES = {"scalar": "ScalarCovariance", "diagonal": "DiagonalCovariance", "full": "FullCovariance"}
 
@@ -57,7 +63,7 @@ def cut(options) -> tuple[Trials, np.ndarray]:
     trials = nl.read_nwb(
         options.file, bin_width=options.bin, align=options.align, window=options.window and tuple(options.window), table=options.table,
         trials=options.trials, units=options.units, signal=options.signal, behavior=options.behavior, chunk=options.chunk,
-        mask_nan_behavior=options.mask_nan_behavior,
+        mask_nan_behavior=options.mask_nan_behavior, inputs=options.input,
     )  # fmt: skip
     for name in ("test", "held_out"):
         if not 0 <= getattr(options, name) < 1:
@@ -88,14 +94,17 @@ def describe(trials: Trials, split: np.ndarray) -> str:
             + (f"; {len(dropped)} trials dropped: {dropped[0]}" if dropped else ""))  # fmt: skip
 
 
-def build(options, trials: Trials):
-    """Model and proposal that the options ask for."""
-    name = options.observation or ("poisson" if trials.is_counts else "gaussian")
-    kind = member("observations", name)
-    observation = kind(nl.Exp() if options.link == "exp" else nl.Softplus()) if name == "poisson" else kind()
+def build(options, trials: Trials, neurons: int | None = None):
+    """Model and proposal that the options ask for; `neurons` when there are other sessions' as well."""
+    neurons = neurons or trials.neurons
+    observation = build_observation(options, trials)
+    units = max(options.hidden, options.rank)
+    if isinstance(observation.readout, nl.UnitCurrents):
+        units = max(units, neurons)  # one unit a neuron
     model = nl.LowRankRNN(
-        rank=options.rank, units=max(options.hidden, options.rank), neurons=trials.neurons, observation=observation,
-        nonlinearity=member("nonlinearities", options.nonlinearity)(), noise=getattr(nl, COVARIANCES[options.noise])(),
+        rank=units if options.full_rank else options.rank, units=units, neurons=neurons, inputs=trials.inputs.shape[-1],
+        observation=observation, nonlinearity=member("nonlinearities", options.nonlinearity)(),
+        noise=getattr(nl, COVARIANCES[options.noise])(), biases=options.biases, filtered=options.filter_inputs, full=options.full_rank,
     )  # fmt: skip
     proposal = member("proposals", options.proposal)
     if options.causal and "causal" not in inspect.signature(proposal).parameters:
@@ -103,6 +112,24 @@ def build(options, trials: Trials):
             f"nwb-lowrank fit: --causal is for the encoders; got --proposal {options.proposal}, which is causal as it is. Drop it."
         )
     return model, proposal(causal=True) if options.causal else proposal()
+
+
+def build_observation(options, trials: Trials):
+    """The observation model with its link, readout and spike history; by the data: counts are Poisson, else Gaussian."""
+    name = options.observation or ("poisson" if trials.is_counts else "gaussian")
+    kind = member("observations", name)
+    takes = inspect.signature(kind.__init__).parameters
+    arguments = dict(readout=member("readouts", options.readout)())
+    if "link" in takes:
+        exp = options.link == "exp" or (options.link is None and kind.counts)
+        arguments["link"] = nl.Exp() if exp else nl.Softplus()
+    elif options.link is not None:
+        raise ValueError(f"nwb-lowrank fit: --observation {name} has no --link. Leave it out.")
+    if options.history:
+        if "history" not in takes:
+            raise ValueError(f"nwb-lowrank fit: --history is for spike counts; --observation {name} takes none. Leave it out.")
+        arguments["history"] = nl.SpikeHistory(bins=options.history, basis=min(5, options.history))
+    return kind(**arguments)
 
 
 def settings(options) -> FitSettings:
@@ -116,10 +143,16 @@ def analyse(options, trials: Trials, split: np.ndarray) -> nl.Results:
     with Bars() as bars:
         fit = nl.fit(model, proposal, trials.select(split == "train"), settings(options), seed=options.seed, device=options.device,
                      on_step=bars.step, checkpoint=options.checkpoint, resume=options.resume)  # fmt: skip
-        posterior = nl.infer(fit, trials, seed=options.seed, device=options.device, on_batch=bars.batch)
-    points = nl.find_fixed_points(fit.model)
+        return conclude(options, fit, trials, split, bars)
+
+
+def conclude(options, fit, trials: Trials, split: np.ndarray, bars) -> nl.Results:
+    """Infer, search and score with a fit."""
+    posterior = nl.infer(fit, trials, seed=options.seed, device=options.device, on_batch=bars.batch)
+    points = nl.find_fixed_points(fit.model, search=nl.Newton() if fit.model.full else None)  # no box of 64 dimensions is searched through
     scores = nl.evaluate(posterior, trials, split) if (split == "test").any() else ()
-    return nl.Results(fit, trials, posterior, split, points, scores)
+    reading = None if options.reading is None else getattr(nl.Reading, f"of_{options.reading}")(fit, posterior.latents)
+    return nl.Results(fit, trials, posterior, split, points, scores, reading)
 
 
 def rows_of(posterior: nl.Posterior, rows: np.ndarray) -> nl.Posterior:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from .reading import Reading
 from .recipe import TRUSTED, build, recipe
 from .trials import Trials
 
@@ -51,6 +52,7 @@ class FitSettings:
         stochastic optimisation circle around the optimum, their average lies nearer to it (0: none).
     segment : int or None
         Train on random pieces of this many bins (for long trials and continuous recordings); None: whole trials.
+        A piece knows nothing of what came before it: spike history and filtered inputs begin anew.
     dropout : float
         Share of shown entries hidden from the proposal at each step while it learns (and scored all the same): a network
         that reads spikes must not learn single trials by heart.
@@ -62,7 +64,8 @@ class FitSettings:
     initialise : bool
         Start from the data (see `initialise`); False keeps the model as it is.
     resample_threshold : float
-        Resample a trial when its effective sample size falls below this share of K; 1 is every bin.
+        Resample a trial when its effective sample size falls below this share of K; 1 is every bin, as in the paper. An encoder
+        that looks ahead proposes what later bins want, and resampling by earlier bins alone throws some of that away.
     resampling_gradient : bool
         Gradients include the choice of the resampled particles (`resampling.with_gradient`); False: as in the paper.
     """
@@ -88,7 +91,7 @@ class FitSettings:
     prior: float = 1.0
     wake: bool = True
     initialise: bool = True
-    resample_threshold: float = 1.0
+    resample_threshold: float = 0.5
     resampling_gradient: bool = True
 
 
@@ -262,6 +265,10 @@ class Results:
         'train' or 'test' for every trial.
     fixed_points : FixedPoints or None
     scores : tuple of Score
+    reading : Reading or None
+        A basis to look at latents and fixed points in; everything here is in the fit's own.
+    portrait : Portrait or None
+        What `portrait` found: attractors, cycles, switching, branches.
     """
 
     fit: Fit
@@ -270,6 +277,8 @@ class Results:
     split: np.ndarray
     fixed_points: FixedPoints | None = None
     scores: tuple[Score, ...] = ()
+    reading: Reading | None = None
+    portrait: Any = None
 
     def __post_init__(self):
         split = np.asarray(self.split, dtype=str)
@@ -282,6 +291,13 @@ class Results:
             )
         object.__setattr__(self, "split", split)
         object.__setattr__(self, "scores", tuple(self.scores))
+
+    def read(self) -> tuple[Posterior, FixedPoints | None]:
+        """Posterior and fixed points in the basis of `reading`, or as they are without one."""
+        if self.reading is None:
+            return self.posterior, self.fixed_points
+        points = None if self.fixed_points is None else self.reading.fixed_points(self.fixed_points)
+        return self.reading.posterior(self.posterior), points
 
     def table(self) -> pd.DataFrame:
         """The scores as a table."""

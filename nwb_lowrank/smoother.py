@@ -33,7 +33,7 @@ def backward_sample(model, filtered: Filtered, u: Tensor, *, draws: int, generat
     (S, B, T, R)
     """
     T, K, B, R = filtered.particles.shape
-    path = filtered.particles.new_empty(draws, B, T, R)
+    u, path = model.drive(u), filtered.particles.new_empty(draws, B, T, R)
     picked = _categorical(filtered.log_weights[-1].expand(draws, K, B), generator)
     path[:, :, -1] = _take(filtered.particles[-1], picked)
     noise_scale = model.noise.scale()
@@ -64,7 +64,7 @@ def smoothing_weights(model, filtered: Filtered, u: Tensor, *, chunk: int = 2**2
         They add up to 1 over K. Marginal means are Σ_i w_t|T^i f(z_t^i).
     """
     T, K, B, R = filtered.particles.shape
-    weights = torch.empty_like(filtered.log_weights)
+    u, weights = model.drive(u), torch.empty_like(filtered.log_weights)
     weights[-1] = filtered.log_weights[-1].softmax(0)
     noise_scale = model.noise.scale()
     size = max(1, chunk // (K * B * R))

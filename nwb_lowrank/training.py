@@ -122,7 +122,10 @@ class Training:
         rows = self.training.to(self.device)[torch.randperm(len(self.training), generator=generator, device=self.device)[:size]]
         batch = segments([x[rows] for x in self.data], s.segment, generator)
         try:
-            path, evidence, ess = smoothed(self.model, self.proposal, batch, particles=2 * s.particles, draws=4, generator=generator)
+            path, evidence, ess = smoothed(
+                self.model, self.proposal, batch, particles=2 * s.particles, draws=4, generator=generator,
+                resample=adaptive(s.resample_threshold, systematic),
+            )  # fmt: skip
         except torch.linalg.LinAlgError:
             return None, None
         for inner in range(s.warm_steps):

@@ -48,6 +48,7 @@ class Trials:
         Every column of the interval table that the trials came from.
     origin : dict
         Where the numbers came from: enough to cut the same trials again.
+    input_names : tuple of str, length D (or empty)
 
     Raises
     ------
@@ -69,6 +70,7 @@ class Trials:
     behavior_units: tuple[str, ...] = ()
     table: pd.DataFrame = None
     origin: dict[str, Any] = field(default_factory=dict)
+    input_names: tuple[str, ...] = ()
 
     def __post_init__(self):
         counts = np.asarray(self.counts)
@@ -110,6 +112,7 @@ class Trials:
             starts=_vector("starts", self.starts, B, float),
             unit_ids=_vector("unit_ids", self.unit_ids, N, int),
             held_out=_vector("held_out", self.held_out, N, bool),
+            input_names=tuple(self.input_names),
             behavior_names=tuple(self.behavior_names),
             behavior_units=tuple(self.behavior_units),
             **self._checked_behavior(B, T),

@@ -18,17 +18,20 @@ from torch import Tensor
 from .filter import smc_filter
 from .gaussian import Gaussian, Message, Scale
 from .proposals.base import About
+from .resampling import Resampler, systematic
 from .smoother import backward_sample
 
 
 @torch.no_grad()
-def smoothed(model, proposal, batch, *, particles: int, draws: int, generator) -> tuple[Tensor, Tensor, Tensor]:
+def smoothed(
+    model, proposal, batch, *, particles: int, draws: int, generator, resample: Resampler = systematic
+) -> tuple[Tensor, Tensor, Tensor]:
     """E-step: trajectories (S, B, T, R) given everything recorded, log-evidence (B,) and ESS (T, B).
 
     batch : (y, u, seen, scored) as in `smc_filter`
     """
     y, u, seen, scored = batch
-    filtered = smc_filter(model, proposal, y, u, seen=seen, scored=scored, particles=particles, generator=generator)
+    filtered = smc_filter(model, proposal, y, u, seen=seen, scored=scored, particles=particles, generator=generator, resample=resample)
     path = backward_sample(model, filtered, u, draws=draws, generator=generator)
     return path, filtered.log_evidence, filtered.ess
 
@@ -43,8 +46,9 @@ def complete_data_objective(model, proposal, batch, path: Tensor, hide: Tensor |
     recorded = scored.any(-1).to(y)
     initial, prior = _priors(model, u, path)
     total = (initial.log_prob(path[:, :, 0]) * recorded[:, 0]).sum() + (prior.log_prob(path[:, :, 1:]) * recorded[:, 1:]).sum()
-    flat = path.reshape(S, B * T, R)
-    total = total + model.observation.log_prob(y.flatten(0, 1), flat, scored.flatten(0, 1)).sum()
+    flat, past = path.reshape(S, B * T, R), model.observation.remember(y, scored)
+    past = None if past is None else past.flatten(0, 1)
+    total = total + model.observation.log_prob(y.flatten(0, 1), flat, scored.flatten(0, 1), past).sum()
     return total / (S * recorded.sum()) + wake_objective(model, proposal, batch, path, hide)
 
 
@@ -89,6 +93,7 @@ def frozen(module):
 def _priors(model, u: Tensor, path: Tensor) -> tuple[Gaussian, Gaussian]:
     """p(z_1) and p(z_t | z_{t−1}) of all later bins at once."""
     S, B, T, _ = path.shape
+    u = model.drive(u)
     return model.initial(u[:, 0]), model.transition(path[:, :, :-1], u[:, 1:].expand(S, B, T - 1, u.shape[-1]))
 
 
@@ -101,6 +106,8 @@ def _log_proposal(model, proposal, scale: Scale, messages: Message | None, means
 
     y, u, seen, recorded = batch
     update = None if messages is None else scale.times(Message(*(part[span].flatten(0, 1) for part in messages)))
-    about = About(rows(y * seen), rows(u), rows(seen), update)
+    past = model.observation.remember(y * seen, seen)
+    past = None if past is None else past[:, span].transpose(0, 1).flatten(0, 1)
+    about = About(rows(y * seen), rows(u), rows(seen), update, past)
     q = proposal.propose(model, Gaussian(rows(means), scale), about)
     return (q.log_prob(rows(path)) * rows(recorded[..., None])[:, 0]).sum()

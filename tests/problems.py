@@ -30,9 +30,15 @@ def generator(seed=0) -> torch.Generator:
 @torch.no_grad()
 def randomise(module, seed=0, scale=0.3):
     """Every parameter moved by scale · N(0, 1): no value is left special."""
-    noise = generator(seed)
-    for parameter in module.parameters():
-        parameter.add_(scale * torch.randn(parameter.shape, generator=noise).to(parameter))
+    noise, apart = generator(seed), generator(seed + 20_001)
+    named = dict(module.named_parameters())
+    observation = [name for name in named if name.startswith("observation.")]
+    order = [name for name in named if name not in observation]
+    first = list(named).index(observation[0]) if observation else 0
+    order[first:first] = sorted(observation, key=lambda name: ".readout." not in name)
+    for name in order:
+        source = apart if name.endswith("initial_input") else noise  # the seeds of many tests are older than it and than readouts
+        named[name].add_(scale * torch.randn(named[name].shape, generator=source).to(named[name]))
     return module
 
 
@@ -61,8 +67,9 @@ def state_space(model, u):
     A = float(model.decay) * np.eye(model.rank) + part["n"] @ part["m"]
     b = (part["nonlinearity.h"] + u.double().numpy() @ part["w"].T) @ part["n"].T
     Q, P0 = ((c.chol() @ c.chol().mT).double().numpy() for c in (model.noise, model.initial_noise))
-    C, d, r = part["observation.loadings"], part["observation.bias"], np.exp(2 * part["observation.log_sd"])
-    return A, b, Q, part["initial_mean"], P0, C, d, r
+    C, d, r = part["observation.readout.loadings"], part["observation.readout.bias"], np.exp(2 * part["observation.log_sd"])
+    m0 = part["initial_mean"] + part["initial_input"] @ u[0].double().numpy()
+    return A, b, Q, m0, P0, C, d, r
 
 
 def exact(world: World, trial=0, mask=None) -> Exact:
@@ -73,7 +80,7 @@ def exact(world: World, trial=0, mask=None) -> Exact:
 
 def signals(answer: Exact, model) -> np.ndarray:
     """(T, N): the observations that the smoothed means of a linear world predict."""
-    C, d = (model.state_dict()[f"observation.{name}"].double().numpy() for name in ("loadings", "bias"))
+    C, d = (model.state_dict()[f"observation.readout.{name}"].double().numpy() for name in ("loadings", "bias"))
     return answer.mean @ C.T + d
 
 

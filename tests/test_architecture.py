@@ -22,19 +22,24 @@ MAY = {
     "recipe.py": "",
     "families.py": "",
     "nonlinearities/*": "families",
-    "observations/*": "families",
+    "readouts/*": "families",
+    "observations/*": "families readouts",
     "model.py": "gaussian nonlinearities observations",
-    "proposals/*": "families gaussian model observations",  # observations: linear_gaussian asks what it is
+    "proposals/*": "families gaussian model observations readouts recipe",  # observations, readouts: linear_gaussian asks what they are
     "filter.py": "gaussian resampling proposals.base",
     "smoother.py": "gaussian filter",
     "initialise.py": "trials",
-    "warm_start.py": "gaussian filter smoother proposals.base",
-    "results.py": "trials recipe",
+    "warm_start.py": "gaussian filter proposals.base resampling smoother",
+    "reading.py": "",
+    "results.py": "trials reading recipe",
     "checkpoint.py": "",
     "checks.py": "trials",
     "batches.py": "trials",
     "training.py": "batches checkpoint checks filter model proposals recipe resampling results smoother trials warm_start",
     "fit.py": "checkpoint checks filter initialise model recipe resampling results smoother training trials warm_start",
+    "alignment.py": "",
+    "sessions.py": "alignment checks fit initialise proposals recipe results trials",
+    "adapting.py": "alignment checks fit initialise recipe results trials",
     "infer.py": "checks filter model resampling results smoother trials",
     "generate.py": "results trials",
     "fixed_points.py": "model nonlinearities results searches",
@@ -42,10 +47,11 @@ MAY = {
     "dynamics/*": "families model nonlinearities results fixed_points searches",
     "trust/*": "families trials results fit infer fixed_points searches metrics",
     "metrics/*": "families trials results",
-    "plots/*": "families trials results metrics",  # the PSTH that is drawn is the one that is scored
+    "plots/*": "families trials results metrics dynamics searches.base",  # the PSTH that is drawn is the one that is scored
     "sources/synthetic.py": "trials model gaussian nonlinearities observations",
+    "sources/teachers.py": "trials model gaussian nonlinearities observations",
     "sources/*": "families trials",
-    "sinks/*": "families trials results recipe sources",  # reading results back cuts the trials through the one reading door
+    "sinks/*": "families trials reading results recipe sources dynamics.base",  # results are cut again through the one reading door
     # Skins over the public functions.
     "batch.py": "*",
     "cli.py": "*",
@@ -67,7 +73,7 @@ DOORS = {
 }
 
 TORCHLESS = "trials.py sources/* sinks/* metrics/* plots/*"  # numpy outside
-FILELESS = "model.py filter.py smoother.py gaussian.py resampling.py proposals/* nonlinearities/* observations/*"  # torch inside
+FILELESS = "model.py filter.py smoother.py gaussian.py resampling.py proposals/* nonlinearities/* observations/* readouts/*"  # torch inside
 
 
 def fits(name, patterns):

@@ -8,8 +8,9 @@ from problems import generator, poisson_world, trials_of
 from nwb_lowrank.filter import smc_filter
 from nwb_lowrank.initialise import initialise, summarise
 from nwb_lowrank.model import LowRankRNN
-from nwb_lowrank.observations import GaussianSignal, Poisson
+from nwb_lowrank.observations import Calcium, GaussianSignal, Poisson, ZeroInflatedGamma
 from nwb_lowrank.proposals import Bootstrap, Encoder
+from nwb_lowrank.readouts import MLP, Affine, UnitCurrents, UnitRates
 from nwb_lowrank.trials import Trials
 
 B, T, N, R = 60, 30, 12, 2
@@ -100,6 +101,29 @@ def test_one_trial_one_bin_gaps_and_inputs_do_not_break_it():
     initialise(model, proposal, trials)
     values = [*model.state_dict().values(), *proposal.state_dict().values()]
     assert all(value.isfinite().all() for value in values)
+
+
+@pytest.mark.parametrize("readout", [Affine, MLP, UnitCurrents, UnitRates])
+@pytest.mark.parametrize("kind", [GaussianSignal, Calcium, ZeroInflatedGamma])
+def test_every_readout_starts_at_the_neurons_means(kind, readout):
+    """Signals that are also counts, a flat trace among them: the mean over z ~ N(0, I) is the neurons' mean, all else finite."""
+    trials, _ = factor_trials(silent=(3,))
+    model = LowRankRNN(rank=R, units=40, neurons=N, observation=kind(readout=readout()))
+    encoder = Encoder(channels=4).attach(model)
+    initialise(model, encoder, trials)
+    assert all(value.isfinite().all() for value in [*model.state_dict().values(), *encoder.state_dict().values()])
+    mean = model.observation.mean(torch.randn(50_000, R, generator=generator())).mean(0).detach()
+    # as above; a readout of units follows the plane only so far, and what drives calcium has its own mean (first bins do not count)
+    tight = readout in (Affine, MLP) and kind is not Calcium
+    np.testing.assert_allclose(mean, trials.counts.mean((0, 1)), atol=0.11 if tight else 0.5)
+
+
+def test_more_latents_than_neurons_start_with_those_that_there_are():
+    trials, _ = factor_trials()
+    model = LowRankRNN(rank=16, units=16, neurons=N, full=True)
+    initialise(model, Bootstrap(), trials)
+    assert all(value.isfinite().all() for value in model.state_dict().values())
+    assert (model.observation.loadings[:, N:] == 0).all() and (model.m == torch.eye(16)).all()
 
 
 def test_initialise_is_a_function_of_its_arguments():

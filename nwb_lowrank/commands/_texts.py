@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..dynamics.readings import describe
+
 MOST_POINTS = 20  # printed
 
 
@@ -20,7 +22,8 @@ def scores_text(scores) -> str:
     return "\n".join(lines)
 
 
-def fixed_points_text(points) -> str:
+def fixed_points_text(points, bin_width: float | None = None) -> str:
+    """Count, certificate and one line a point; with a bin width (s) its eigenvalues also in seconds and hertz."""
     found = len(points.points)
     lines = [f"{found} fixed point{'s' if found != 1 else ''}; {'complete: every one in the region' if points.complete else 'maybe more'}"
              f" ({points.certificate.get('reason', '')})"]  # fmt: skip
@@ -28,4 +31,6 @@ def fixed_points_text(points) -> str:
         where = ", ".join(f"{x:.4g}" for x in point)
         spectrum = ", ".join(f"{v.real:.4g}" if abs(v.imag) < 1e-12 else f"{v.real:.4g}{v.imag:+.4g}i" for v in values)
         lines.append(f"  {kind:<27} z = ({where})  eigenvalues {spectrum}  residual {residual:.1e}")
+        if bin_width is not None:
+            lines.append(f"    {describe(values, bin_width)}")
     return "\n".join(lines + [f"  … and {found - MOST_POINTS} more (--json lists all)"] * (found > MOST_POINTS))

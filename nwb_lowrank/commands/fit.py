@@ -18,19 +18,12 @@ def add(commands):
         "--behavior hand_vel --units \"quality == 'good' and rate > 0.5\"",
     )  # fmt: skip
     command.set_defaults(run=run)
-    fit_options(command)
-    out = command.add_argument_group("output")
-    out.add_argument("--output", metavar="FILE", help="written file (SOURCE_lowrank.nwb beside the source)")
-    out.add_argument("--in-place", action="store_true", help="write into the source itself (by a verified copy)")
-    out.add_argument("--run", dest="run_name", default="fit0", metavar="NAME", help="name of this run in the file (%(default)s)")
-    out.add_argument("--overwrite", action="store_true", help="replace a run of that name")
-    out.add_argument("--resume", action="store_true", help="go on from the checkpoint of an interrupted fit")
-    return command
-
-
-def fit_options(command, *, rank: bool = True) -> None:
-    """What to read, keep back and fit, and how: every command that fits has these (without `rank`: it has an option of its own)."""
     command.add_argument("file")
+    return options(command)
+
+
+def options(command, model: bool = True, *, rank: bool = True, output: bool = True):
+    """What `fit` shares with commands that fit several files, adapt a fit (whose model is given), choose the rank or write nothing."""
     data = command.add_argument_group("data")
     data.add_argument("--bin", type=float, metavar="S", help="bin width, seconds; calcium traces may leave it out (one frame a bin)")
     data.add_argument("--table", help="interval table, by name ('trials'); 'none' cuts chunks")
@@ -41,25 +34,51 @@ def fit_options(command, *, rank: bool = True) -> None:
     data.add_argument("--units", metavar="QUERY", help="pandas query on the units table with rate (Hz), n_spikes and location")
     data.add_argument("--signal", metavar="PATH", help="ROI response series to fit instead of spikes")
     data.add_argument("--behavior", nargs="+", metavar="SERIES", help="behaviour to decode, by name or path")
+    data.add_argument("--input", nargs="+", metavar="NAME",
+                      help="known inputs: event times of the table as steps (go_cue_time; go_cue_time:pulse), one-hot labels of a "
+                      "column, or a behaviour series")  # fmt: skip
     data.add_argument("--mask-nan-behavior", action="store_true", help="leave bins with NaN behaviour out of decoding")
     split = command.add_argument_group("what is kept back for the scores")
     split.add_argument("--test", type=float, default=0.2, metavar="SHARE", help="of the trials (%(default)s)")
     split.add_argument("--held-out", type=float, default=0.2, metavar="SHARE",
                        help="of the active neurons, for co-smoothing (%(default)s); a `heldout` column of the file goes first")  # fmt: skip
     split.add_argument("--forecast", type=int, default=0, metavar="BINS", help="last bins of every trial, for forward prediction")
-    model = command.add_argument_group("model")
+    if model:
+        _model_options(command.add_argument_group("model"), rank)
+    _training_options(command.add_argument_group("training"))
+    return _output_options(command) if output else command
+
+
+def _output_options(command):
+    out = command.add_argument_group("output")
+    out.add_argument("--reading", choices=("loadings", "units"), help="the basis in which latents and fixed points are shown: the one "
+                     "in which these weights are orthonormal, ordered by variance")  # fmt: skip
+    out.add_argument("--output", metavar="FILE", help="written file (SOURCE_lowrank.nwb beside the source)")
+    out.add_argument("--in-place", action="store_true", help="write into the source itself (by a verified copy)")
+    out.add_argument("--run", dest="run_name", default="fit0", metavar="NAME", help="name of this run in the file (%(default)s)")
+    out.add_argument("--overwrite", action="store_true", help="replace a run of that name")
+    out.add_argument("--resume", action="store_true", help="go on from the checkpoint of an interrupted fit")
+    return command
+
+
+def _model_options(model, rank: bool) -> None:
     if rank:
         model.add_argument("--rank", type=int, required=True, help="R, latent dimensions")
     model.add_argument("--hidden", type=int, default=64, metavar="H", help="hidden units of the network (%(default)s)")
     model.add_argument("--nonlinearity", default="clipped_relu", help="clipped_relu, relu, tanh or identity (%(default)s)")
-    model.add_argument("--observation", help="poisson or gaussian (by the data)")
-    model.add_argument("--link", choices=("exp", "softplus"), default="exp", help="of Poisson rates (%(default)s)")
+    model.add_argument("--observation", help="poisson, negative_binomial, bernoulli, gaussian, calcium or zero_inflated_gamma "
+                       "(counts: poisson, else gaussian)")  # fmt: skip
+    model.add_argument("--link", choices=("exp", "softplus"), help="of rates (exp for spikes, softplus for calcium)")
+    model.add_argument("--readout", default="affine", help="affine, mlp, unit_rates or unit_currents (%(default)s)")
+    model.add_argument("--history", type=int, metavar="BINS", help="spike history of every neuron, so many bins back")
+    model.add_argument("--biases", action="store_true", help="a bias of every hidden unit's current")
+    model.add_argument("--filter-inputs", action="store_true", help="the network filters its inputs with its own decay")
+    model.add_argument("--full-rank", action="store_true", help="the control: one latent a hidden unit (--rank only starts it)")
     model.add_argument("--noise", choices=("scalar", "diagonal", "full"), default="diagonal", help="covariance of the latent noise")
     model.add_argument(
         "--proposal", default="encoder", help="encoder, laplace, encoder_laplace, bootstrap or linear_gaussian (%(default)s)"
     )
     model.add_argument("--causal", action="store_true", help="the encoder looks at past and present bins only")
-    _training_options(command.add_argument_group("training"))
 
 
 def _training_options(group) -> None:
@@ -92,5 +111,5 @@ def run(options) -> None:
     path = nl.write_nwb(options.file, results, output=options.output, in_place=options.in_place, run=options.run_name,
                         overwrite=options.overwrite)  # fmt: skip
     options.checkpoint.unlink(missing_ok=True)
-    print(f"\n{scores_text(results.scores)}\n\n{fixed_points_text(results.fixed_points)}\n\nwritten: {path}")
+    print(f"\n{scores_text(results.scores)}\n\n{fixed_points_text(results.read()[1])}\n\nwritten: {path}")
     print(f"look at it: nwb-lowrank plot {shlex.quote(str(path))}")

@@ -6,7 +6,7 @@ import numpy as np
 
 import nwb_lowrank as nl
 
-from .fit import fit_options
+from . import fit
 
 
 def add(commands):
@@ -17,7 +17,8 @@ def add(commands):
         epilog="example: nwb-lowrank restarts session.nwb --bin 0.02 --rank 5 --seeds 0 1 2 --save-best best.safetensors",
     )  # fmt: skip
     command.set_defaults(run=run)
-    fit_options(command)
+    command.add_argument("file")
+    fit.options(command, output=False)
     group = command.add_argument_group("restarts")
     group.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="(0 1 2); --seed decides what is kept back, for all alike")
     group.add_argument("--save-best", metavar="FILE", help="write the fit with the best bound there (`nwb_lowrank.Fit.load` reads it)")

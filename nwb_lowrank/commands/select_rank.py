@@ -6,7 +6,7 @@ import argparse
 
 import nwb_lowrank as nl
 
-from .fit import fit_options
+from . import fit
 
 
 def add(commands):
@@ -17,7 +17,8 @@ def add(commands):
         epilog="example: nwb-lowrank select-rank session.nwb --bin 0.02 --ranks 1 2 3 5 8 --folds 3",
     )  # fmt: skip
     command.set_defaults(run=run)
-    fit_options(command, rank=False)
+    command.add_argument("file")
+    fit.options(command, rank=False, output=False)
     group = command.add_argument_group("cross-validation")
     group.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 3, 4, 6, 8], metavar="R", help="(1 2 3 4 6 8)")
     group.add_argument("--folds", type=int, default=5, help="(%(default)s)")

@@ -1,4 +1,4 @@
-"""What every observation model offers: an affine readout, a log-probability, a mean, a sample."""
+"""What every observation model offers: a readout, a log-probability with its curvature, a mean, a sample, and what it remembers."""
 
 from __future__ import annotations
 
@@ -9,57 +9,130 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
+from ..readouts import Affine
+from ..readouts.base import Readout
+
 
 class Observation(nn.Module, ABC):
-    """p(y_t | z_t) with an affine readout η_t = C z_t + d.
+    """p(y_t | z_t, y_<t): every neuron by itself, given its η_t = readout(z_t) and perhaps what it did before.
 
-    A new observation model is one file with one subclass: `log_prob`, `mean`,
-    `sample` and `initialise`; extra parameters are made in `attach`.
+    A new observation model is one file with one subclass: `log_terms`, `expected`, `draw`, `score_and_information` and
+    `initialise`; extra parameters are made in `attach`. A model that remembers says `reach`, `remember` and `recall`.
+
+    Parameters
+    ----------
+    readout : Readout or None
+        η of z; None: Affine().
+
+    Notes
+    -----
+    `past` is what `remember` (or `recall`) says about a bin's own past, (B, N, F) or None where nothing is known.
+    Whatever was not recorded is not known: each model states what it does then, and no likelihood ever uses it.
     """
 
     counts: bool = True  # False: y is a continuous signal
+    expects: str = "non-negative whole spike counts"
+    reach: int = 0  # bins before the present one that p(y_t | z_t, y_<t) depends on
+
+    def __init__(self, *, readout: Readout | None = None):
+        super().__init__()
+        self.readout = readout or Affine()
 
     def attach(self, rank: int, neurons: int) -> Observation:
-        """Create the parameters: loadings C (N, R) and bias d (N,)."""
-        self.loadings = nn.Parameter(torch.randn(neurons, rank, generator=torch.Generator().manual_seed(0)) / rank**0.5)
-        self.bias = nn.Parameter(torch.zeros(neurons))
+        """Create the parameters."""
+        self.readout.attach(rank, neurons)
         return self
 
-    def readout(self, z: Tensor) -> Tensor:
-        """η = C z + d, (..., R) -> (..., N)."""
-        return z @ self.loadings.mT + self.bias
+    @property
+    def loadings(self) -> Tensor:
+        """C (N, R): how η moves with z (at z = 0, where the readout bends)."""
+        return self.readout.linear()[0]
+
+    @property
+    def bias(self) -> Tensor:
+        """d (N,): η at z = 0."""
+        return self.readout.linear()[1]
+
+    @classmethod
+    def allows(cls, values: np.ndarray) -> bool:
+        """Can these be observations?"""
+        return not cls.counts or bool((values >= 0).all() and (values == np.round(values)).all())
 
     @abstractmethod
-    def log_prob(self, y: Tensor, z: Tensor, mask: Tensor) -> Tensor:
-        """log p(y | z) summed over the neurons where mask is True, nats.
+    def log_terms(self, y: Tensor, eta: Tensor, past: Tensor | None = None) -> Tensor:
+        """log p(y | η, past) of every neuron, nats: y (B, N), η (K, B, N) -> (K, B, N)."""
 
-        y, mask : (B, N);  z : (K, B, R);  returns (K, B)
+    def log_prob(self, y: Tensor, z: Tensor, mask: Tensor, past: Tensor | None = None) -> Tensor:
+        """log p(y | z, past) summed over the neurons where mask is True, nats.
+
+        y, mask : (B, N);  z : (K, B, R);  past : (B, N, F) or None;  returns (K, B)
         """
+        return torch.where(mask, self.log_terms(y * mask, self.readout(z), past), 0).sum(-1)
 
     @abstractmethod
-    def mean(self, z: Tensor) -> Tensor:
-        """E[y | z], (..., R) -> (..., N), per bin."""
+    def expected(self, eta: Tensor, past: Tensor | None = None) -> Tensor:
+        """E[y | η, past], (..., N) -> (..., N), per bin."""
 
     @abstractmethod
-    def sample(self, z: Tensor, generator: torch.Generator) -> Tensor:
-        """A draw of y given z, (..., R) -> (..., N)."""
+    def draw(self, eta: Tensor, past: Tensor | None, generator: torch.Generator) -> Tensor:
+        """y given η and past, (..., N) -> (..., N)."""
 
-    def score_and_information(self, y: Tensor, eta: Tensor) -> tuple[Tensor, Tensor]:
+    @abstractmethod
+    def score_and_information(self, y: Tensor, eta: Tensor, past: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """∂/∂η log p(y | η) and the Fisher information E[(∂/∂η log p)²] of every neuron by itself.
 
-        y : (B, N);  eta : (K, B, N);  returns twice (K, B, N).  Differentiable in the parameters.
+        y : (B, N);  η : (K, B, N);  returns twice (K, B, N), differentiable in the parameters.
         """
-        raise NotImplementedError(f"{type(self).__name__} must say its score and information.")
 
     def curvature(self, y: Tensor, z: Tensor, mask: Tensor, past: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """∇_z log p(y | z) and its Fisher information in z, of the neurons where mask is True: what a Newton step needs.
 
         y, mask : (B, N);  z : (K, B, R);  returns (K, B, R) and positive semi-definite (K, B, R, R).
         """
-        score, information = self.score_and_information(y * mask, self.readout(z))
-        outer = (self.loadings[:, :, None] * self.loadings[:, None, :]).flatten(1)
-        precision = (information * mask) @ outer
-        return (score * mask) @ self.loadings, precision.unflatten(-1, (z.shape[-1], z.shape[-1]))
+        score, information = self.score_and_information(y * mask, self.readout(z), past)
+        return self.readout.pull(score * mask, information * mask, z)
+
+    def mean(self, z: Tensor, past: Tensor | None = None) -> Tensor:
+        """E[y | z, past], (..., R) -> (..., N), per bin."""
+        return self.expected(self.readout(z), past)
+
+    def sample(self, z: Tensor, generator: torch.Generator, past: Tensor | None = None) -> Tensor:
+        """A draw of y given z and past, (..., R) -> (..., N)."""
+        return self.draw(self.readout(z), past, generator)
+
+    def remember(self, y: Tensor, mask: Tensor) -> Tensor | None:
+        """What is known of every bin's past: y, mask (B, T, N) -> (B, T, N, F), a function of recorded earlier bins alone."""
+        return None
+
+    def recall(self, window: Tensor) -> Tensor | None:
+        """`remember` of the bin after `window` (..., L, N), whose bins are all known and came just before; L may be 0."""
+        return None
+
+    def mean_path(self, z: Tensor) -> Tensor:
+        """E[y_1:T | z_1:T] given the latents alone, (..., T, R) -> (..., T, N): a bin's past is what was itself expected."""
+        if not self.reach:
+            return self.mean(z)
+        return self._along(self.readout(z), lambda eta, past: self.expected(eta, past))
+
+    def sample_path(self, z: Tensor, generator: torch.Generator) -> Tensor:
+        """A draw of y_1:T given z_1:T, (..., T, R) -> (..., T, N)."""
+        if not self.reach:
+            return self.sample(z, generator)
+        return self._along(self.readout(z), lambda eta, past: self.draw(eta, past, generator))
+
+    def _along(self, eta: Tensor, follow) -> Tensor:
+        """y_t = follow(η_t, past_t), bin after bin."""
+        path = eta.new_zeros(eta.shape)
+        for t in range(eta.shape[-2]):
+            path[..., t, :] = follow(eta[..., t, :], self.recall(path[..., max(0, t - self.reach) : t, :]))
+        return path
+
+    def activity(self, y: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """What η drives directly, and where it is known: y itself unless y also depends on its past. (B, T, N) twice."""
+        return y, mask
+
+    def tune(self, y: Tensor, mask: Tensor) -> None:
+        """Before `initialise`: what (B, T, N) data tell of parameters that have nothing to do with z."""
 
     def log_prior(self) -> Tensor:
         """log-density of the parameters under a weak prior, nats, up to a constant: what keeps rare neurons from overfitting."""

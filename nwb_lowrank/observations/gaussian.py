@@ -13,9 +13,10 @@ WEIGHT = 10.0  # bins
 
 
 class GaussianSignal(Observation):
-    """y ~ N(C z + d, diag(σ²)), an affine readout of a continuous signal."""
+    """y ~ N(η, diag(σ²)), with η = C z + d (or another readout) of a continuous signal."""
 
     counts = False
+    expects = "a continuous signal"
 
     def attach(self, rank, neurons):
         super().attach(rank, neurons)
@@ -23,20 +24,18 @@ class GaussianSignal(Observation):
         self.register_buffer("typical", torch.ones(()))  # variance, over neurons
         return self
 
-    def log_prob(self, y, z, mask):
-        white = (y - self.readout(z)) * (-self.log_sd).exp()
-        terms = -0.5 * white.square() - self.log_sd - 0.5 * math.log(2 * math.pi)
-        return torch.where(mask, terms, 0).sum(-1)
+    def log_terms(self, y, eta, past=None):
+        white = (y - eta) * (-self.log_sd).exp()
+        return -0.5 * white.square() - self.log_sd - 0.5 * math.log(2 * math.pi)
 
-    def mean(self, z):
-        return self.readout(z)
+    def expected(self, eta, past=None):
+        return eta
 
-    def sample(self, z, generator):
-        mean = self.readout(z)
-        noise = torch.randn(mean.shape, generator=generator, dtype=mean.dtype, device=mean.device)
-        return mean + self.log_sd.exp() * noise
+    def draw(self, eta, past, generator):
+        noise = torch.randn(eta.shape, generator=generator, dtype=eta.dtype, device=eta.device)
+        return eta + self.log_sd.exp() * noise
 
-    def score_and_information(self, y, eta):
+    def score_and_information(self, y, eta, past=None):
         information = (-2 * self.log_sd).exp()
         return (y - eta) * information, information.expand_as(eta)
 
@@ -45,15 +44,16 @@ class GaussianSignal(Observation):
 
         Without the latter a trace that is flat in training gets σ → 0, and its first transient would outweigh everything else.
         """
-        ridge = -0.5 * (self.loadings * (-self.log_sd.detach()).exp()[:, None]).square().sum()
-        return ridge - WEIGHT * (self.log_sd + 0.5 * self.typical * (-2 * self.log_sd).exp()).sum()
+        return self.readout.log_prior(self.log_sd.detach().exp()) + noise_prior(self.log_sd, self.typical)
 
     @torch.no_grad()
     def initialise(self, mean, loadings, variance):
+        mean, loadings, variance = (torch.as_tensor(x).to(self.log_sd) for x in (mean, loadings, variance))
         self.typical.fill_(float(variance.mean()))
-        for parameter, value in (
-            (self.bias, mean),
-            (self.loadings, loadings),
-            (self.log_sd, 0.5 * torch.as_tensor(variance).log()),
-        ):
-            parameter.copy_(torch.as_tensor(value))
+        self.readout.initialise(mean, loadings)
+        self.log_sd.copy_(0.5 * variance.log())
+
+
+def noise_prior(log_sd: torch.Tensor, typical: torch.Tensor) -> torch.Tensor:
+    """As if every neuron had been seen in WEIGHT more bins, with noise of the typical variance."""
+    return -WEIGHT * (log_sd + 0.5 * typical * (-2 * log_sd).exp()).sum()

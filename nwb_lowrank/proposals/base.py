@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from ..gaussian import Gaussian, Message, Update
+from ..recipe import build, recipe
 
 
 class About(NamedTuple):
@@ -17,12 +18,14 @@ class About(NamedTuple):
     u : (B, D) the input
     seen : (B, N) bool
     update : what the message of `look` does to the prior of z_t, or None
+    past : what the observation model remembers of seen earlier bins, (B, N, F), or None
     """
 
     y: Tensor
     u: Tensor
     seen: Tensor
     update: Update | None
+    past: Tensor | None = None
 
 
 class Proposal(nn.Module, ABC):
@@ -37,6 +40,13 @@ class Proposal(nn.Module, ABC):
 
     def initialise(self, summary, trials) -> None:
         """Start from what `initialise.summarise` found in the data."""
+
+    def turn(self, A: Tensor, b: Tensor) -> None:
+        """After `initialise`: the latents are z = f A + b of the factors f that it started from."""
+
+    def restricted(self, model, neurons: Tensor, shown: int) -> Proposal:
+        """The same proposal for a `model` of some of the neurons (indices), `shown` of which are ever seen."""
+        return build(recipe(self)).attach(model)
 
     def look(self, model, y: Tensor, u: Tensor, seen: Tensor) -> Message | None:
         """Look once at whole trials, before the time loop.

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.functional import gelu, pad
 
 from ..gaussian import Message
+from ..recipe import build, recipe
 from .base import Proposal
 
 RAREST = 0.3  # no neuron's activity is magnified as if its standard deviation were below this share of the typical one
@@ -74,7 +75,25 @@ class Encoder(Proposal):
         weight = torch.exp(-0.5 * (lags / summary.width).square())
         self.smooth.weight.copy_((weight / weight.sum()).expand_as(self.smooth.weight))
 
+    @torch.no_grad()
+    def turn(self, A, b):
+        self.project.weight.copy_(A.mT @ self.project.weight)
+        self.project.bias.copy_(self.project.bias @ A + b)
+
+    @torch.no_grad()
+    def restricted(self, model, neurons, shown):
+        """Its own input layer, the rest shared. Where others are never seen, each speaks for more: exactly the same messages."""
+        part, more = build(recipe(self)).attach(model).to(self.centre), float(self.shown) / max(shown, 1)
+        state = self.state_dict()
+        for name in ("centre", "scale"):
+            state[name] = state[name][neurons]
+        for name in ("project.weight", "read.weight"):
+            state[name] = more * state[name][:, neurons]
+        part.load_state_dict(dict(state, shown=state["shown"].new_tensor(float(shown))))
+        return part
+
     def look(self, model, y, u, seen):
+        y, seen = model.observation.activity(y, seen)
         share = seen.sum(-1, keepdim=True).clamp_min(1) / self.shown  # where few are seen, each speaks for more
         standard = (y - self.centre) / self.scale * seen / share
         known = seen.any(-1, keepdim=True)  # bins of which nothing is seen must look like the padding beyond the trial's ends

@@ -44,11 +44,11 @@ def newton(observation, prior: Gaussian, about, steps: int) -> Gaussian:
         prior = Gaussian(prior.mean[None], prior.scale)
 
     def density(z):
-        return observation.log_prob(about.y, z, about.seen) + prior.log_prob(z)
+        return observation.log_prob(about.y, z, about.seen, about.past) + prior.log_prob(z)
 
     z, _ = prior.mean, (prior.scale.inverse, prior.scale.log_normaliser)  # kept by the scale: with their gradients, so not in `_uphill`
     for _ in range(steps):
-        gradient, precision = observation.curvature(about.y, z, about.seen)
+        gradient, precision = observation.curvature(about.y, z, about.seen, about.past)
         product = prior.times(Message(precision, gradient + _apply(precision, z)))
         z = _uphill(density, z, product.mean)
     return Gaussian(z, product.scale)

@@ -26,7 +26,7 @@ class Dynamics:
         a.
     m : array (H, R), n : array (R, H)
     drive : array (H,)
-        w u.
+        w u (+ b).
     nonlinearity : Nonlinearity
         A float64 copy on the CPU: φ, its slope and its kinks.
     extent : array (R,)
@@ -51,8 +51,9 @@ class Dynamics:
             )
         with torch.no_grad():
             model = copy.deepcopy(model).double().cpu()
-            m, n, w = (part.numpy() for part in (model.m.detach(), model.n.detach(), model.w.detach()))
-            found = cls(float(model.decay), m, n, w @ u, model.nonlinearity, model.extent.numpy())
+            m, n = model.m.detach().numpy(), model.n.detach().numpy()
+            drive = model.currents(torch.zeros(model.rank, dtype=torch.float64), torch.from_numpy(u)).numpy()
+            found = cls(float(model.decay), m, n, drive, model.nonlinearity, model.extent.numpy())
         parts = (found.decay, m, n, found.drive, model.nonlinearity.h.detach().numpy())
         if not all(np.isfinite(part).all() for part in parts):
             raise ValueError("find_fixed_points: the model's parameters must be finite; got NaN or infinity. Fit it again.")

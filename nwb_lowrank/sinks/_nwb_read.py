@@ -8,10 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from ..reading import Reading
 from ..results import LAYOUT_VERSION, Fit, FixedPoints, Posterior, Results, Score
 from ..sources._nwb_file import RESULTS_MODULE, frame, read
 from ..sources.nwb import read_nwb
 from ._flat import unflatten
+from ._nwb_portrait import portrait_of
 from ._nwb_tables import SERIES, trial_ids
 
 SAME = 1e-6  # seconds; the clock of no recording is finer
@@ -41,7 +43,20 @@ def results_of(nwb, run: str, trusted) -> Results:
         settings=settings.get("posterior", {}),
     )
     scores = [] if "metrics" not in tables else [Score(**row) for row in frame(tables["metrics"]).to_dict("records")]
-    return Results(fit, trials, posterior, table["split"].to_numpy(), _fixed_points(tables, settings, fit), tuple(scores))
+    reading = settings.get("reading")
+    reading = None if reading is None else Reading(np.array(reading))
+    points, portrait = _fixed_points(tables, settings, fit), _portrait(tables, trials, fit)
+    return Results(fit, trials, posterior, table["split"].to_numpy(), points, tuple(scores), reading, portrait)
+
+
+def _portrait(tables: dict, trials, fit: Fit):
+    """The portrait with its own fixed points, which may be those of another input."""
+    if "portrait" not in tables:
+        return None
+    rows = frame(tables["portrait"])
+    about = unflatten({key: value for key, value in zip(rows["key"], rows["value"]) if key.startswith("fixed_points.")})
+    own = {name.removeprefix("portrait_"): table for name, table in tables.items() if name.startswith("portrait_")}
+    return portrait_of(tables, _fixed_points(own, about, fit), trials)
 
 
 def _settings(table) -> dict:

@@ -9,6 +9,7 @@ have to run backwards.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 from hdmf.common import DynamicTable, DynamicTableRegion, VectorData, VectorIndex
@@ -19,6 +20,7 @@ from pynwb.epoch import TimeIntervals
 from ..results import LAYOUT_VERSION, Results
 from ..sources._nwb_file import roi_series
 from ._flat import flatten
+from ._nwb_portrait import PORTRAIT_TABLES, portrait_objects
 
 SERIES = {
     "latents": "Posterior mean of the latents z_t of the low-rank RNN given the shown neurons, one row a bin",
@@ -26,7 +28,7 @@ SERIES = {
     "rates": "Predicted activity of every neuron (one column a row of the readout table), averaged over smoothed trajectories",
     "ess": "Effective sample size of the particle filter",
 }
-TABLES = ("windows", "readout", "network", "weights", "fixed_points", "metrics", "training", "settings")
+TABLES = ("windows", "readout", "network", "weights", "fixed_points", "metrics", "training", "settings", *PORTRAIT_TABLES)
 
 
 def names_of(run: str) -> list[str]:
@@ -38,6 +40,9 @@ def run_objects(nwb: NWBFile, results: Results, run: str, versions: dict) -> lis
     """Everything that one run adds to the module, in the order in which it must be added."""
     makers = (_windows, _readout, _network, _weights, _fixed_points, _metrics, _training)
     objects = [made for maker in makers for made in maker(nwb, results, run)]
+    objects += portrait_objects(results.portrait, results.trials, run)
+    if results.portrait is not None:
+        objects += _fixed_points(nwb, replace(results, fixed_points=results.portrait.fixed_points), f"{run}_portrait")
     return objects + [_settings(results, run, versions)]
 
 
@@ -142,7 +147,7 @@ def _network(nwb, results: Results, run: str) -> list:
 
 def _per_row(state: dict, prefix: str, rows: int) -> dict[str, np.ndarray]:
     """Parameters below a prefix with one entry for every row."""
-    return {name[len(prefix) :]: value for name, value in state.items()
+    return {name[len(prefix) :].removeprefix("readout.").replace(".", "_"): value for name, value in state.items()
             if name.startswith(prefix) and value.ndim and len(value) == rows}  # fmt: skip
 
 
@@ -206,6 +211,7 @@ def _settings(results: Results, run: str, versions: dict) -> DynamicTable:
         layout_version=LAYOUT_VERSION, versions=versions, fit=fit.recipe(), posterior=results.posterior.settings,
         trials=dict(bin_width=trials.bin_width, bins=trials.bins, forecast=trials.forecast, origin=trials.origin),
         fixed_points=None if found is None else dict(count=len(found.points), complete=bool(found.complete), certificate=found.certificate),
+        reading=None if results.reading is None else results.reading.matrix,
         fitted=dict(decay=float(fit.model.decay), initial_mean=state["model.initial_mean"],
                     noise_covariance=covariances["noise"] @ covariances["noise"].T,
                     initial_covariance=covariances["initial_noise"] @ covariances["initial_noise"].T),

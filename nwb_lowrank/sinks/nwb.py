@@ -7,6 +7,7 @@ The layout (version 1): processing module `lowrank_rnn`, every object named afte
     <run>_readout        one row a neuron;       <run>_network    one row a hidden unit
     <run>_weights        every tensor, exactly;  <run>_settings   dotted keys: versions, recipe, seeds, origin of the data
     <run>_fixed_points, _metrics, _training
+    <run>_portrait, _attractors, _cycles, _switching, _visits, _branches, …: see _nwb_portrait
 """
 
 from __future__ import annotations

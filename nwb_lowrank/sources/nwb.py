@@ -9,6 +9,7 @@ import numpy as np
 from ..trials import Trials
 from . import _nwb_file as file
 from ._nwb_behavior import read_behavior
+from ._nwb_inputs import read_inputs
 from ._nwb_signals import SAME, read_signal
 from ._nwb_units import read_spikes
 from ._windows import CHUNK_BINS, Windows, chunk_windows, query, table_windows
@@ -29,6 +30,7 @@ def read_nwb(
     behavior: str | list[str] | None = None,
     chunk: float | None = None,
     mask_nan_behavior: bool = False,
+    inputs: str | list[str] | None = None,
 ) -> Trials:
     """Cut an NWB recording into trials of binned spikes, or of calcium traces.
 
@@ -60,6 +62,10 @@ def read_nwb(
         without a gap starts a new chunk; the last chunk of each is padded and masked.
     mask_nan_behavior : bool
         Mask bins where the behaviour is NaN instead of refusing the file.
+    inputs : str or list of str
+        Known inputs of the model: a column of event times in the interval table (a step from the event on, or "go_cue_time:pulse"
+        for its bin alone), any other column (one-hot, one input a value; "contrast:value" takes its number), or a behaviour
+        series by name or path, interpolated like `behavior` and standardised over the windows cut.
 
     Returns
     -------
@@ -95,7 +101,8 @@ def read_nwb(
         counts, mask = recording.cut(windows)
         windows, counts, mask = _drop_unrecorded(windows, counts, mask)
         fields, paths = read_behavior(nwb, behavior, windows, mask_nan_behavior) if behavior else ({}, None)
-        cut = dict(bin_width=width, **cut_at, trials=trials, units=units, behavior=paths)
+        given, named = read_inputs(nwb, inputs, windows) if inputs else ({}, None)
+        cut = dict(bin_width=width, **cut_at, trials=trials, units=units, behavior=paths, inputs=named)
         cut |= dict(signal=recording.path if recording.kind == "signal" else None, mask_nan_behavior=bool(mask_nan_behavior))
     return Trials(
         counts=counts,
@@ -107,6 +114,7 @@ def read_nwb(
         table=windows.table,
         origin=dict(origin, kind=recording.kind, cut=cut, dropped=list(windows.dropped), **recording.facts(counts, mask)),
         **fields,
+        **given,
     )
 
 

@@ -182,7 +182,7 @@ def test_the_layout_is_what_other_tools_expect(results, written):
         # the first trial has no cue: window and trial numbers differ by one
         np.testing.assert_array_equal(windows["trial"].data[:], np.arange(1, TRIALS))
         assert [nwb.units.id[row] for row in readout["unit"].data[:]] == list(trials.unit_ids) == list(readout["unit_id"].data[:])
-        np.testing.assert_array_equal(readout["loadings"].data[:], state["model.observation.loadings"])
+        np.testing.assert_array_equal(readout["loadings"].data[:], state["model.observation.readout.loadings"])
         np.testing.assert_array_equal(readout["held_out"].data[:], trials.held_out)
         np.testing.assert_array_equal(module["fit0_network"]["n"].data[:], state["model.n"].T)
         assert not any(name.endswith("_times") for table in module.data_interfaces.values() for name in getattr(table, "colnames", ()))
