@@ -111,7 +111,7 @@ def main():
                     took = time.process_time() - began
                     row, said = compare(fit, truth, test, latents, rates)
                     rows.append(row)
-                    print(f"  {task}, {observation}, {inputs} inputs, {seed}: decay {row[0]:.3f}  spectra {row[1]:.3f}  rates {row[2]:.3f}  "
+                    print(f"  {task}, {observation}, {inputs} inputs, {seed}: a {row[0]:.3f}  spectra {row[1]:.3f}  rates {row[2]:.3f}  "
                           f"{said}  fit {took:.0f} CPU-s", flush=True)  # fmt: skip
                 median = np.nanmedian(np.array(rows, float), 0)
                 print(f"{task}, {observation}, {inputs} inputs: median of {len(rows)}: decay {median[0]:.3f}  spectra {median[1]:.3f}  "

@@ -88,7 +88,7 @@ def test_gradients_flow_through_the_steps(proposal):
     world = poisson_world(trials=1, bins=3, units=3, neurons=3, rank=1, link=Softplus())
     model, y, u = world.model.double(), world.y.double(), world.u.double()
     proposal = proposal.attach(model).double()
-    names = ["m", "n", "observation.loadings", "observation.bias", "noise.log_sd"]
+    names = ["m", "n", "observation.readout.loadings", "observation.readout.bias", "noise.log_sd"]
 
     def evidence(*values):
         def call(*_):
