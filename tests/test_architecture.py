@@ -54,6 +54,7 @@ MAY = {
     "sinks/*": "families trials reading results recipe sources dynamics.base",  # results are cut again through the one reading door
     # Skins over the public functions.
     "batch.py": "*",
+    "tasks.py": "*",
     "cli.py": "*",
     "commands/*": "*",
     "job.py": "*",
@@ -64,9 +65,12 @@ MAY = {
 DOORS = {
     "pynwb hdmf": "sources/*nwb* sinks/*",
     "h5py": "sources/*nwb* sources/nlb.py sinks/*",
-    "dandi": "sources/dandi.py",
+    "dandi dandischema": "sources/*dandi* sinks/dandi.py",
+    "nwbinspector": "sinks/dandi.py",
     "spikeinterface": "sources/sorting.py",
-    "pynapple": "sources/pynapple.py",
+    "pynapple": "sinks/pynapple.py",  # sources/pynapple.py knows its objects when it sees them
+    "hdmf_zarr zarr": "sources/_nwb_zarr.py",
+    "xarray": "sinks/tables.py",
     "sklearn": "initialise.py metrics/decoding.py",
     "matplotlib": "plots/*",
     "dask distributed": "batch.py",

@@ -32,7 +32,20 @@ def test_select_rank_prints_a_table_and_a_recommendation(recording, tmp_path, ca
 
 def test_restarts_print_spread_and_agreement(recording, tmp_path, capsys):
     best = tmp_path / "best.safetensors"
-    words = ["restarts", str(recording), "--rank", "1", "--seeds", "0", "1", "--save-best", str(best), "--proposal", "encoder_laplace", *DATA]
+    words = [
+        "restarts",
+        str(recording),
+        "--rank",
+        "1",
+        "--seeds",
+        "0",
+        "1",
+        "--save-best",
+        str(best),
+        "--proposal",
+        "encoder_laplace",
+        *DATA,
+    ]
     assert main(words) == 0
     text = capsys.readouterr().out
     assert "spread over the seeds: bound" in text and "latents" in text and best.exists()

@@ -18,7 +18,7 @@ def add(commands):
     )  # fmt: skip
     command.set_defaults(run=run)
     command.add_argument("file")
-    fit.options(command, output=False)
+    fit.add_options(command, many=False, output=False)
     group = command.add_argument_group("restarts")
     group.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="(0 1 2); --seed decides what is kept back, for all alike")
     group.add_argument("--save-best", metavar="FILE", help="write the fit with the best bound there (`nwb_lowrank.Fit.load` reads it)")
@@ -30,7 +30,8 @@ def run(options) -> None:
     from .. import job
 
     job.set_threads(options.threads)
-    trials, split = job.cut(options)
+    with job.located(options) as (source, _):
+        trials, split = job.cut(options, source)
     if not (split == "test").any():
         raise ValueError("nwb-lowrank restarts: fits are compared on test trials; got --test 0. Keep some back.")
     print(job.describe(trials, split))

@@ -18,7 +18,7 @@ def add(commands):
     )  # fmt: skip
     command.set_defaults(run=run)
     command.add_argument("file")
-    fit.options(command, rank=False, output=False)
+    fit.add_options(command, many=False, rank=False, output=False)
     group = command.add_argument_group("cross-validation")
     group.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 3, 4, 6, 8], metavar="R", help="(1 2 3 4 6 8)")
     group.add_argument("--folds", type=int, default=5, help="(%(default)s)")
@@ -31,7 +31,8 @@ def run(options) -> None:
 
     job.set_threads(options.threads)
     options.rank = max(options.ranks)
-    trials, split = job.cut(options)
+    with job.located(options) as (source, _):
+        trials, split = job.cut(options, source)
     print(job.describe(trials, split))
     kept = trials.select(split == "train")
     with job.Bars() as bars:

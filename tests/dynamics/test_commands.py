@@ -52,7 +52,8 @@ def test_json_is_json(file, capsys):
 
 
 @pytest.mark.parametrize("words, message", [
-    (["--save"], "Add --portrait"), (["--along", "speed", "0", "1"], "along: expected one of"), (["--along", "gain", "low", "1"], "two numbers"),
+    (["--save"], "Add --portrait"), (["--along", "speed", "0", "1"], "along: expected one of"),
+    (["--along", "gain", "low", "1"], "two numbers"),
 ])  # fmt: skip
 def test_wrong_options_are_told(file, capsys, words, message):
     before = file.read_bytes()
