@@ -71,7 +71,7 @@ def main():
             proposal = nl.Encoder(channels=options.channels, kernel=options.kernel, precision=options.precision)
             fit = nl.fit(model, proposal, trials.select(~test), settings, seed=seed)
             took = time.process_time() - began
-            posterior = nl.infer(fit, trials, particles=128, draws=128, seed=seed)
+            posterior = nl.infer(fit, trials, particles=512, draws=128, seed=seed)
             out = trials.held_out
             co = bits_per_spike(posterior.rates[test][..., out], trials.counts[test][..., out])
             r2 = velocity_r2(posterior.rates, trials.behavior, ~test, test)

@@ -54,7 +54,7 @@ def main():
         model = nl.LowRankRNN(rank=options.rank, units=options.units, neurons=train.neurons, observation=nl.Poisson(link))
         fit = nl.fit(model, nl.Encoder(), train, settings, seed=seed)
         took = time.process_time() - began
-        posterior = nl.infer(fit, valid, particles=64, draws=32, seed=seed)
+        posterior = nl.infer(fit, valid, particles=512, draws=64, seed=seed)
         scores.append((bits_per_spike(posterior.rates[..., out], valid.counts[..., out]), rate_r2(posterior.rates, truth)))
         print(f"seed {seed}: co-bps {scores[-1][0]:.4f}  rate R2 {scores[-1][1]:.4f}  fit {took:.0f} s of CPU", flush=True)
         print(fit.history.groupby("stage").tail(3).to_string(index=False), flush=True)

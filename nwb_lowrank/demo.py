@@ -39,7 +39,7 @@ def run(folder: Path, *, seed: int = 0, quick: bool = False) -> None:
     words = ["fit", str(recording), "--bin", "0.02", "--rank", "2", "--behavior", "hand_velocity", "--overwrite", "--seed", str(seed),
              "--output", str(fitted), *(["--warm-rounds", "40", "--steps", "4"] if quick else [])]  # fmt: skip
     print("3. Fit it with a fifth of the trials and of the neurons kept back:\n   nwb-lowrank", " ".join(words))
-    options = build_parser().parse_args(words)
+    options = job.single(build_parser().parse_args(words))
     options.checkpoint = None
     job.prepared_output(options)
     job.set_threads(options.threads)

@@ -5,9 +5,14 @@ from __future__ import annotations
 import importlib
 import inspect
 import os
-from dataclasses import fields
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
+from filelock import FileLock
 from tqdm import tqdm
 
 import nwb_lowrank as nl
@@ -37,11 +42,115 @@ def member(family: str, name: str) -> type:
     return known[name]
 
 
-def prepared_output(options):
+def single(options):
+    """The options of one fit, from a command line that may ask for several."""
+    options.file, options.rank, options.seed = options.file[0], options.rank[0], options.seed[0]
+    return options
+
+
+def fit_one(options, *, progress: bool = True, checkpoint: Path | None = None, say: Callable[[str], None] | None = None):
+    """The whole job of one recording: path of the written file, and the results.
+
+    A DANDI address in `options.file` becomes the one that names the version, and is downloaded or streamed.
+    """
+    with located(options, progress=progress) as (source, origin):
+        output = prepared_output(options, source)
+        options.checkpoint = checkpoint or output.with_name(f".{output.name}.{options.run_name}.checkpoint")
+        options.resume = options.resume or (checkpoint is not None and checkpoint.exists())
+        set_threads(options.threads)
+        trials, split = cut(options, source)
+        trials = replace(trials, origin=trials.origin | origin)
+        if say:
+            say(describe(trials, split))
+        results = analyse(options, trials, split, progress=progress)
+        with _turn(output):
+            path = nl.write_nwb(source, results, **where(options, output), run=options.run_name, overwrite=options.overwrite,
+                                backup=options.backup)  # fmt: skip
+    options.checkpoint.unlink(missing_ok=True)
+    return path, results
+
+
+@contextmanager
+def _turn(output: Path) -> Iterator[None]:
+    """Several runs of one file may end at the same time, and writing a large one takes long: one after the other."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    turn = output.with_name(f".{output.name}.turn")
+    with FileLock(turn):
+        try:
+            yield
+        finally:
+            turn.unlink(missing_ok=True)  # while it is held: filelock notices that its file is gone, and makes it anew
+
+
+@contextmanager
+def located(options, *, progress: bool = True) -> Iterator[tuple[object, dict]]:
+    """What `read_nwb` reads, and what its origin is besides: a path, or the file-like object of a streamed asset.
+
+    Sets where the results go: below a folder and named for DANDI when the recording comes from there or --folder asks.
+    """
+    from .sources._dandi_address import is_dandi
+
+    name, folder, asset = None, options.folder, None
+    source = options.file if is_dandi(options.file) else source_of(options)
+    if is_dandi(options.file):
+        from .sources.dandi import find_asset
+
+        if options.in_place:
+            raise ValueError("nwb-lowrank fit: --in-place writes into a file of yours; an asset on DANDI is not. Leave it out.")
+        asset = find_asset(options.file)
+        options.file, name, folder = asset.url, asset.path, folder or "."
+        source = None if options.stream else asset.download(progress=progress)
+    elif options.stream:
+        raise ValueError("nwb-lowrank fit: --stream is for places on DANDI; got a file. Leave it out.")
+    if options.output is None and not options.in_place and folder is not None and (source or name):
+        from .sinks.names import upload_path
+
+        options.output = str(Path(folder) / upload_path(source, name))
+    if asset is None or source is not None:
+        yield source and Path(source), asset.origin() if asset else {}
+        return
+    with asset.stream() as file:
+        yield file, {}
+
+
+def where(options, output=None) -> dict:
+    """What `write_nwb` is told of the place; a streamed recording is not copied, its results stand alone."""
+    output = None if options.in_place else output or options.output
+    return dict(output=output, in_place=options.in_place, sidecar=options.sidecar or options.stream)
+
+
+def prepared_output(options, source=None):
     """Where the results will go, after making sure before a long fit that they can."""
     from .sinks.nwb import check_output
 
-    return check_output(options.file, options.output, in_place=options.in_place, run=options.run_name, overwrite=options.overwrite)
+    source = source_of(options) if source is None else source
+    if source is None:  # a sorter's folder is no NWB file that could be copied
+        options.sidecar = True
+        options.output = options.output or Path(options.file).with_name(f"{Path(options.file).name}_lowrank.nwb")
+    return check_output(source, **where(options), run=options.run_name, overwrite=options.overwrite)
+
+
+def source_of(options):
+    """The NWB file that is fitted; None for a folder of sorted spikes."""
+    from .sources._nwb_zarr import is_zarr
+
+    return None if Path(options.file).is_dir() and not is_zarr(Path(options.file)) else options.file
+
+
+def _read(options, source) -> Trials:
+    """Trials of an NWB file or Zarr store, or of a folder that spikeinterface, Phy or Kilosort wrote."""
+    same = dict(bin_width=options.bin, align=options.align, window=options.window and tuple(options.window), table=options.table,
+                trials=options.trials, units=options.units, chunk=options.chunk)  # fmt: skip
+    if source is None:
+        unknown = [f"--{name}" for name in ("signal", "behavior", "input", "neuropil", "dff") if getattr(options, name)]
+        if unknown:
+            raise ValueError(f"nwb-lowrank fit: a sorting has spikes only; got {', '.join(unknown)}. Leave it out, or pass an NWB file.")
+        return nl.read_sorting(options.file, **same)
+    return nl.read_nwb(
+        source, **same, signal=options.signal, behavior=options.behavior, mask_nan_behavior=options.mask_nan_behavior,
+        average_behavior=options.average_behavior, neuropil=options.neuropil, neuropil_weight=options.neuropil_weight, dff=options.dff,
+        dff_percentile=options.dff_percentile, inputs=options.input,
+    )  # fmt: skip
 
 
 def set_threads(threads: int | None) -> None:
@@ -58,13 +167,9 @@ def set_threads(threads: int | None) -> None:
     torch.set_num_threads(threads or max(1, min(MOST_THREADS, (os.cpu_count() or 1) // 2)))
 
 
-def cut(options) -> tuple[Trials, np.ndarray]:
+def cut(options, source=None) -> tuple[Trials, np.ndarray]:
     """Trials with held-out neurons and forecast bins marked, and the split of the trials."""
-    trials = nl.read_nwb(
-        options.file, bin_width=options.bin, align=options.align, window=options.window and tuple(options.window), table=options.table,
-        trials=options.trials, units=options.units, signal=options.signal, behavior=options.behavior, chunk=options.chunk,
-        mask_nan_behavior=options.mask_nan_behavior, inputs=options.input,
-    )  # fmt: skip
+    trials = _read(options, source_of(options) if source is None else source)
     for name in ("test", "held_out"):
         if not 0 <= getattr(options, name) < 1:
             raise ValueError(
@@ -88,10 +193,17 @@ def describe(trials: Trials, split: np.ndarray) -> str:
     """One paragraph on what is about to be fitted."""
     entries = trials.mask.mean()
     total = f"{trials.counts.sum():.0f} spikes" if trials.is_counts else "continuous signal"
-    dropped = trials.origin.get("dropped") or []
+    dropped = Counter(trial["reason"] for trial in trials.origin.get("dropped") or [])
+    gone = Counter(roi["reason"] for roi in trials.origin.get("dropped_rois") or [])
     return (f"{len(trials)} trials ({(split == 'test').sum()} test) x {trials.bins} bins of {trials.bin_width * 1e3:.4g} ms x "
             f"{trials.neurons} neurons ({trials.held_out.sum()} held out); {total}; {entries:.0%} of the entries recorded"
-            + (f"; {len(dropped)} trials dropped: {dropped[0]}" if dropped else ""))  # fmt: skip
+            + _lost("trials", dropped) + _lost("ROIs", gone))  # fmt: skip
+
+
+def _lost(what: str, reasons: Counter) -> str:
+    """'; 3 trials dropped (2 cue is NaN, 1 outside the recording)', or nothing."""
+    listed = ", ".join(f"{number} {reason}" for reason, number in reasons.most_common())
+    return f"; {reasons.total()} {what} dropped ({listed})" if reasons else ""
 
 
 def build(options, trials: Trials, neurons: int | None = None):
@@ -107,6 +219,10 @@ def build(options, trials: Trials, neurons: int | None = None):
         noise=getattr(nl, COVARIANCES[options.noise])(), biases=options.biases, filtered=options.filter_inputs, full=options.full_rank,
     )  # fmt: skip
     proposal = member("proposals", options.proposal)
+    if options.causal and "causal" not in inspect.signature(proposal).parameters:
+        raise ValueError(
+            f"nwb-lowrank fit: --causal is for the encoders; got --proposal {options.proposal}, which is causal as it is. Drop it."
+        )
     return model, proposal(causal=True) if options.causal else proposal()
 
 
@@ -133,10 +249,10 @@ def settings(options) -> FitSettings:
     return FitSettings(**{field.name: getattr(options, field.name) for field in fields(FitSettings) if hasattr(options, field.name)})
 
 
-def analyse(options, trials: Trials, split: np.ndarray) -> nl.Results:
+def analyse(options, trials: Trials, split: np.ndarray, *, progress: bool = True) -> nl.Results:
     """Fit the training trials, then infer, score and search on what was fitted."""
     model, proposal = build(options, trials)
-    with Bars() as bars:
+    with Bars(progress) as bars:
         fit = nl.fit(model, proposal, trials.select(split == "train"), settings(options), seed=options.seed, device=options.device,
                      on_step=bars.step, checkpoint=options.checkpoint, resume=options.resume)  # fmt: skip
         return conclude(options, fit, trials, split, bars)
@@ -151,11 +267,29 @@ def conclude(options, fit, trials: Trials, split: np.ndarray, bars) -> nl.Result
     return nl.Results(fit, trials, posterior, split, points, scores, reading)
 
 
+def rows_of(posterior: nl.Posterior, rows: np.ndarray) -> nl.Posterior:
+    """The posterior of some of its trials (bool array (B,))."""
+    draws = None if posterior.draws is None else posterior.draws[:, rows]
+    parts = {name: getattr(posterior, name)[rows] for name in ("latents", "latents_sd", "rates", "log_evidence")}
+    return replace(posterior, **parts, ess=posterior.ess[:, rows], draws=draws)
+
+
+def generate(results: nl.Results, *, draws: int, prior: bool, seed: int):
+    """What the fit makes up for the test trials, and its scores against them."""
+    test = results.split == "test"
+    if not test.any():
+        raise ValueError("generate: it is compared with test trials; this fit kept none back. Fit with --test above 0.")
+    posterior = None if prior else rows_of(results.posterior, test)
+    generated = nl.generate(results.fit, results.trials.select(test), posterior=posterior, draws=draws, seed=seed)
+    metric = nl.Generative(generated.observations, seed=seed)
+    return generated, nl.evaluate(results.posterior, results.trials, results.split, metrics=[metric])
+
+
 class Bars:
     """Progress bars of the warm start, the gradient steps and the inference, one after the other."""
 
-    def __init__(self):
-        self.bar, self.stage = None, None
+    def __init__(self, shown: bool = True):
+        self.bar, self.stage, self.shown = None, None, shown
 
     def __enter__(self) -> Bars:
         return self
@@ -173,8 +307,18 @@ class Bars:
         bar = self._bar("infer", total, "batch")
         bar.update(done - bar.n)
 
+    def count(self, stage: str, done: int, total: int) -> None:
+        bar = self._bar(stage, total, "fit")
+        bar.update(done - bar.n)
+
+    def say(self, line: str) -> None:
+        """A line above the bars."""
+        self.__exit__()
+        self.stage = self.bar = None
+        tqdm.write(line)
+
     def _bar(self, stage: str, total: int, unit: str) -> tqdm:
         if stage != self.stage:
             self.__exit__()
-            self.stage, self.bar = stage, tqdm(total=total, desc=f"{stage:>10}", unit=unit, dynamic_ncols=True)
+            self.stage, self.bar = stage, tqdm(total=total, desc=f"{stage:>10}", unit=unit, dynamic_ncols=True, disable=not self.shown)
         return self.bar

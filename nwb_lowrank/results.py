@@ -64,7 +64,8 @@ class FitSettings:
     initialise : bool
         Start from the data (see `initialise`); False keeps the model as it is.
     resample_threshold : float
-        Resample a trial when its effective sample size falls below this share of K; 1 is every bin.
+        Resample a trial when its effective sample size falls below this share of K; 1 is every bin, as in the paper. An encoder
+        that looks ahead proposes what later bins want, and resampling by earlier bins alone throws some of that away.
     resampling_gradient : bool
         Gradients include the choice of the resampled particles (`resampling.with_gradient`); False: as in the paper.
     """
@@ -90,7 +91,7 @@ class FitSettings:
     prior: float = 1.0
     wake: bool = True
     initialise: bool = True
-    resample_threshold: float = 1.0
+    resample_threshold: float = 0.5
     resampling_gradient: bool = True
 
 
@@ -212,11 +213,13 @@ class FixedPoints:
     eigenvalues : complex array (P, R)
         Of the Jacobian, by falling modulus.
     stable : bool array (P,)
-        Every eigenvalue inside the unit circle.
+        Every eigenvalue inside the unit circle; on a kink of φ: proved to attract from every side.
     complete : bool
         True only when the search proved that no other fixed point lies in its region.
     certificate : dict
-        How the search ended: search, region, boxes, degree sum, what the flag rests on (JSON values).
+        How the search ended: search, region, boxes examined and left, tolerance, degree sum, what the flag rests on (JSON values).
+    boxes : array (P, 2, R) or None
+        Low and high corner of a box in which the point was proved to be the only one; NaN where it was not.
     """
 
     points: np.ndarray
@@ -226,16 +229,25 @@ class FixedPoints:
     stable: np.ndarray
     complete: bool
     certificate: dict = field(default_factory=dict)
+    boxes: np.ndarray | None = None
+
+    @property
+    def sets(self) -> list[dict]:
+        """Fixed points that are not isolated (continuous attractors): for each set its dimension, shape ('line', 'ring', ...),
+        kind across it, low and high corner, length, and some verified points of it. They are not among `points`."""
+        return self.certificate.get("sets", [])
 
     @property
     def kinds(self) -> list[str]:
-        """'attractor', 'repeller' or 'saddle (k unstable)', each with ', spiral' where eigenvalues are complex."""
+        """'attractor', 'repeller' or 'saddle (k unstable)', each with ', spiral' where eigenvalues are complex; on a kink of φ
+        what holds on every side of it."""
         names = []
         for values in self.eigenvalues:
             unstable = int((np.abs(values) >= 1).sum())
             name = "attractor" if unstable == 0 else "repeller" if unstable == len(values) else f"saddle ({unstable} unstable)"
             names.append(name + (", spiral" if (np.abs(values.imag) > 1e-9).any() else ""))
-        return names
+        on_kink = self.certificate.get("kink_kinds") or [None] * len(names)
+        return [sides or name for sides, name in zip(on_kink, names, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -266,6 +278,8 @@ class Results:
     scores : tuple of Score
     reading : Reading or None
         A basis to look at latents and fixed points in; everything here is in the fit's own.
+    portrait : Portrait or None
+        What `portrait` found: attractors, cycles, switching, branches.
     """
 
     fit: Fit
@@ -275,6 +289,7 @@ class Results:
     fixed_points: FixedPoints | None = None
     scores: tuple[Score, ...] = ()
     reading: Reading | None = None
+    portrait: Any = None
 
     def __post_init__(self):
         split = np.asarray(self.split, dtype=str)

@@ -9,6 +9,7 @@ import torch
 
 TESTS = Path(__file__).resolve().parent
 sys.path.insert(0, str(TESTS))  # oracles and problems, from every folder
+pytest_plugins = ["dandi_fixtures"]
 
 
 @pytest.fixture(autouse=True, scope="session")

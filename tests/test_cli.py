@@ -75,7 +75,7 @@ BAD = {
     "no such file": (lambda folder: folder / "missing.nwb", [], "no file"),
     "not NWB": (not_nwb, [], "expected an NWB file"),
     "truncated": (truncated, [], "truncated|damaged|cut short"),
-    "a folder": (lambda folder: folder, [], "folder|director"),
+    "a folder": (lambda folder: folder, [], "cannot load"),
     "nothing to fit": (empty_nwb, [], "no units with spike times and no ROI"),
     "unknown column": (lambda f: record(f / "a.nwb"), ["--align", "move_onset"], "'move_onset'.*start_time, stop_time.*go_time"),
     "unknown table": (lambda f: record(f / "a.nwb"), ["--table", "runs"], "'runs'.*trials"),
@@ -270,9 +270,9 @@ def test_info_proposes_a_command_that_cuts_this_very_file(name, shared_data, cap
     command = capsys.readouterr().out.strip().splitlines()[-1]
     words = shlex.split(command)
     assert words[:3] == ["nwb-lowrank", "fit", str(path)]
-    options = build_parser().parse_args(words[1:])
     from nwb_lowrank import job
 
+    options = job.single(build_parser().parse_args(words[1:]))
     trials, split = job.cut(options)
     assert (split == "test").sum() >= 2 and (split == "train").sum() >= 4 and options.rank < trials.neurons
     assert trials.is_counts == (name != "songbird_hvc_calcium")
@@ -288,4 +288,4 @@ def test_info_proposes_a_command_that_cuts_this_very_file(name, shared_data, cap
 def test_a_suggested_command_survives_the_shell():
     line = suggested_command("my session.nwb", dict(bin_width=0.02, units="quality == 'good'", window=(-0.3, 0.7), rank=3, behavior=[]))
     options = build_parser().parse_args(shlex.split(line)[1:])
-    assert (options.file, options.bin, options.units, options.window) == ("my session.nwb", 0.02, "quality == 'good'", [-0.3, 0.7])
+    assert (options.file, options.bin, options.units, options.window) == (["my session.nwb"], 0.02, "quality == 'good'", [-0.3, 0.7])

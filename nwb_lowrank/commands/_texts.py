@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ..dynamics.readings import describe
+
 MOST_POINTS = 20  # printed
 
 
@@ -15,12 +17,13 @@ def results_options(command, json_too: bool = True) -> None:
 def scores_text(scores) -> str:
     if not scores:
         return "no score: nothing was held out and there is no behaviour to decode"
-    lines = [f"{'metric':<14}{'value':>9}  split  bin     of"]
-    lines += [f"{s.metric:<14}{s.value:>9.4f}  {s.split:<5}  {s.bin_width * 1e3:.4g} ms  {s.note}" for s in scores]
+    lines = [f"{'metric':<14}{'value':>9}  split    bin     of"]
+    lines += [f"{s.metric:<14}{s.value:>9.4f}  {s.split:<7}  {s.bin_width * 1e3:.4g} ms  {s.note}" for s in scores]
     return "\n".join(lines)
 
 
-def fixed_points_text(points) -> str:
+def fixed_points_text(points, bin_width: float | None = None) -> str:
+    """Count, certificate and one line a point; with a bin width (s) its eigenvalues also in seconds and hertz."""
     found = len(points.points)
     lines = [f"{found} fixed point{'s' if found != 1 else ''}; {'complete: every one in the region' if points.complete else 'maybe more'}"
              f" ({points.certificate.get('reason', '')})"]  # fmt: skip
@@ -28,4 +31,18 @@ def fixed_points_text(points) -> str:
         where = ", ".join(f"{x:.4g}" for x in point)
         spectrum = ", ".join(f"{v.real:.4g}" if abs(v.imag) < 1e-12 else f"{v.real:.4g}{v.imag:+.4g}i" for v in values)
         lines.append(f"  {kind:<27} z = ({where})  eigenvalues {spectrum}  residual {residual:.1e}")
+        if bin_width is not None:
+            lines.append(f"    {describe(values, bin_width)}")
+    lines[1:1] = [_set_text(one) for one in points.sets]
     return "\n".join(lines + [f"  … and {found - MOST_POINTS} more (--json lists all)"] * (found > MOST_POINTS))
+
+
+def _set_text(one: dict) -> str:
+    """One set of fixed points that are not isolated."""
+    kind = f" {one['kind']}" if one["kind"] else ""
+    if one["low"] is None:
+        return f"  {one['shape']}{kind} (continuous: {one['dimension']}-dimensional)"
+    reach = ", ".join(f"{a:.4g} to {b:.4g}" for a, b in zip(one["low"], one["high"]))
+    if one["dimension"] == 0:
+        return f"  a point that is not proved isolated (I − J is singular there)  z in ({reach})"
+    return f"  {one['shape']}{kind} (continuous: {one['dimension']}-dimensional)  z in ({reach}), {one['length']:.4g} across"

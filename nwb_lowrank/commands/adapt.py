@@ -18,7 +18,8 @@ def add(commands):
     command.add_argument("fitted", help="a file that `fit` wrote")
     command.add_argument("file", help="the new recording")
     command.add_argument("--fitted-run", metavar="NAME", help="when the fitted file holds several")
-    return fit.options(command, model=False)
+    fit.add_options(command, model=False, many=False)
+    return command
 
 
 def run(options) -> None:
@@ -41,7 +42,7 @@ def run(options) -> None:
         fitted = nl.adapt(known.fit, trials.select(split == "train"), job.settings(options), seed=options.seed, device=options.device,
                           on_step=bars.step, checkpoint=options.checkpoint, resume=options.resume)  # fmt: skip
         results = job.conclude(options, fitted, trials, split, bars)
-    path = nl.write_nwb(options.file, results, output=options.output, in_place=options.in_place, run=options.run_name,
+    path = nl.write_nwb(job.source_of(options), results, **job.where(options), backup=options.backup, run=options.run_name,
                         overwrite=options.overwrite)  # fmt: skip
     options.checkpoint.unlink(missing_ok=True)
     print(f"\n{scores_text(results.scores)}\n\nwritten: {path}")

@@ -20,7 +20,8 @@ def add(commands):
     command.set_defaults(run=run)
     command.add_argument("files", nargs="+", metavar="FILE")
     command.add_argument("--condition", metavar="COLUMN", help="of the trial tables: trials that are comparable between sessions")
-    return fit.options(command)
+    fit.add_options(command, many=False)
+    return command
 
 
 def run(options) -> None:
@@ -45,7 +46,7 @@ def run(options) -> None:
     for one, fitted, (trials, split) in zip(each, fits, cuts):
         with job.Bars() as bars:
             results = job.conclude(one, fitted, trials, split, bars)
-        path = nl.write_nwb(one.file, results, in_place=one.in_place, run=one.run_name, overwrite=one.overwrite)
+        path = nl.write_nwb(job.source_of(one), results, **job.where(one), backup=one.backup, run=one.run_name, overwrite=one.overwrite)
         print(f"\n{one.file}\n{scores_text(results.scores)}\nwritten: {path}")
     checkpoint.unlink(missing_ok=True)
     print(f"\n{fixed_points_text(results.read()[1])}")

@@ -11,11 +11,12 @@ def add(commands):
     command = commands.add_parser("info", help="what is in a file, and a fit command for it")
     command.set_defaults(run=run)
     command.add_argument("file")
+    command.add_argument("--stream", action="store_true", help="read only the bytes needed of a DANDI asset, do not download it")
     return command
 
 
 def run(options) -> None:
-    found = nl.inventory(options.file)
+    found = inventory_of(options.file, options.stream)
     print(found.text())
     if found.units is None and not len(found.signals):
         print("\nnothing here can be fitted: neither spike times nor ROI response series")
@@ -23,6 +24,16 @@ def run(options) -> None:
     suggestion = nl.suggest(found)
     print("\nsuggested fit    " + "\n                 ".join(suggestion["reasons"]))
     print(f"\n{suggested_command(options.file, suggestion['options'])}")
+
+
+def inventory_of(file: str, stream: bool):
+    """The inventory of a file, or of a place on DANDI without downloading it."""
+    if not stream:
+        return nl.inventory(file)
+    from ..sources.dandi import find_asset
+
+    with find_asset(file).stream() as remote:
+        return nl.inventory(remote)
 
 
 def suggested_command(path: str, options: dict) -> str:

@@ -13,21 +13,27 @@ from ..results import LAYOUT_VERSION, Fit, FixedPoints, Posterior, Results, Scor
 from ..sources._nwb_file import RESULTS_MODULE, frame, read
 from ..sources.nwb import read_nwb
 from ._flat import unflatten
+from ._nwb_portrait import portrait_of
+from ._nwb_sidecar import TRIAL_SERIES, stored_arrays, stored_trials
 from ._nwb_tables import SERIES, trial_ids
 
 SAME = 1e-6  # seconds; the clock of no recording is finer
 
 
-def results_of(nwb, run: str, trusted) -> Results:
-    """Results of one run of an open NWBFile, from which the trials are cut again."""
+def results_of(nwb, run: str, trusted, source=None) -> Results:
+    """Results of one run of an open NWBFile; the trials are those of a sidecar itself, or cut again from the source or this file."""
     found = nwb.processing[RESULTS_MODULE].data_interfaces
     tables = {name.removeprefix(run + "_"): table for name, table in found.items() if name.startswith(run + "_")}
     settings = _settings(tables["settings"])
     windows = tables["windows"]
-    table = frame(windows, exclude=(*SERIES, "inputs"))
-    trials = _trials(nwb, settings, tables["readout"], table)
-    if "inputs" in windows.colnames:
-        trials = replace(trials, inputs=read(windows["inputs"].data))
+    table = frame(windows, exclude=(*SERIES, *TRIAL_SERIES, "inputs"))
+    bins, inputs = settings["trials"]["bins"], read(windows["inputs"].data) if "inputs" in windows.colnames else None
+    stored = stored_arrays(tables, windows, lambda series: _padded(series, table["bins"], bins))
+    if stored and source is None:
+        trials = stored_trials(settings, frame(tables["readout"]), table, stored, inputs)
+    else:
+        trials = _trials(nwb if source is None else source, settings, tables["readout"], table)
+        trials = trials if inputs is None else replace(trials, inputs=inputs)
     dense = "latents" in windows.colnames
     arrays = {name: read(windows[name].data) if dense else _padded(tables[name], table["bins"], trials.bins) for name in SERIES}
     history = frame(tables["training"]).reset_index(drop=True) if "training" in tables else pd.DataFrame()
@@ -44,7 +50,18 @@ def results_of(nwb, run: str, trusted) -> Results:
     scores = [] if "metrics" not in tables else [Score(**row) for row in frame(tables["metrics"]).to_dict("records")]
     reading = settings.get("reading")
     reading = None if reading is None else Reading(np.array(reading))
-    return Results(fit, trials, posterior, table["split"].to_numpy(), _fixed_points(tables, settings, fit), tuple(scores), reading)
+    points, portrait = _fixed_points(tables, settings, fit), _portrait(tables, trials, fit)
+    return Results(fit, trials, posterior, table["split"].to_numpy(), points, tuple(scores), reading, portrait)
+
+
+def _portrait(tables: dict, trials, fit: Fit):
+    """The portrait with its own fixed points, which may be those of another input."""
+    if "portrait" not in tables:
+        return None
+    rows = frame(tables["portrait"])
+    about = unflatten({key: value for key, value in zip(rows["key"], rows["value"]) if key.startswith("fixed_points.")})
+    own = {name.removeprefix("portrait_"): table for name, table in tables.items() if name.startswith("portrait_")}
+    return portrait_of(tables, _fixed_points(own, about, fit), trials)
 
 
 def _settings(table) -> dict:
@@ -59,9 +76,9 @@ def _settings(table) -> dict:
 
 
 def _padded(series, lengths: pd.Series, bins: int) -> np.ndarray:
-    """(B, T, …) from a concatenated series; NaN in the bins after a window's last."""
+    """(B, T, …) from a concatenated series; NaN (of whole numbers 0) in the bins after a window's last."""
     values, within = read(series.data), np.arange(bins) < lengths.to_numpy()[:, None]
-    array = np.full((*within.shape, *values.shape[1:]), np.nan, values.dtype)
+    array = np.full((*within.shape, *values.shape[1:]), np.nan if values.dtype.kind == "f" else 0, values.dtype)
     array[within] = values
     return array
 
@@ -69,7 +86,12 @@ def _padded(series, lengths: pd.Series, bins: int) -> np.ndarray:
 def _trials(nwb, settings: dict, readout, windows: pd.DataFrame):
     """The same trials, cut again from the recording in the file."""
     stored, units = settings["trials"], frame(readout)
+    if stored["origin"].get("format", "nwb") != "nwb" or "cut" not in stored["origin"]:
+        raise ValueError("read_results: these trials were not cut from an NWB file, and cannot be cut again from one. Leave source= out.")
     trials = read_nwb(nwb, **stored["origin"]["cut"])
+    if trials.origin["identifier"] != stored["origin"]["identifier"]:
+        raise ValueError(f"read_results: expected the recording '{stored['origin']['identifier']}' that was fitted; "
+                         f"got '{trials.origin['identifier']}'. Pass that file.")  # fmt: skip
     trials = trials.select(_rows(trials, windows))
     if not np.array_equal(trials.unit_ids, units["unit_id"]):
         raise ValueError("read_results: expected the units that were fitted; the units table was changed after the fit. Fit again.")
@@ -112,5 +134,6 @@ def _fixed_points(tables: dict, settings: dict, fit: Fit) -> FixedPoints | None:
     column = {name: read(tables["fixed_points"][name].data) for name in tables["fixed_points"].colnames}
     eigenvalues = column["eigenvalues_real"] + 1j * column["eigenvalues_imag"]
     return FixedPoints(
-        column["kappa"], column["residual"], column["jacobian"], eigenvalues, column["stable"].astype(bool), complete, certificate
-    )
+        column["kappa"], column["residual"], column["jacobian"], eigenvalues, column["stable"].astype(bool), complete, certificate,
+        column.get("box"),
+    )  # fmt: skip

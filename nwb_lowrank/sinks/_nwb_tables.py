@@ -9,6 +9,8 @@ have to run backwards.
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from hdmf.common import DynamicTable, DynamicTableRegion, VectorData, VectorIndex
@@ -17,8 +19,9 @@ from pynwb.base import TimeSeriesReference, TimeSeriesReferenceVectorData
 from pynwb.epoch import TimeIntervals
 
 from ..results import LAYOUT_VERSION, Results
-from ..sources._nwb_file import roi_series
 from ._flat import flatten
+from ._nwb_portrait import PORTRAIT_TABLES, portrait_objects
+from ._nwb_sidecar import TRIAL_SERIES, trial_arrays, trial_settings, trial_units
 
 SERIES = {
     "latents": "Posterior mean of the latents z_t of the low-rank RNN given the shown neurons, one row a bin",
@@ -26,33 +29,34 @@ SERIES = {
     "rates": "Predicted activity of every neuron (one column a row of the readout table), averaged over smoothed trajectories",
     "ess": "Effective sample size of the particle filter",
 }
-TABLES = ("windows", "readout", "network", "weights", "fixed_points", "metrics", "training", "settings")
+TABLES = ("windows", "readout", "network", "weights", "fixed_points", "metrics", "training", "settings", *PORTRAIT_TABLES)
 
 
 def names_of(run: str) -> list[str]:
     """Every name that an object of this run may have."""
-    return [f"{run}_{name}" for name in (*SERIES, *TABLES)]
+    return [f"{run}_{name}" for name in (*SERIES, *TRIAL_SERIES, *TABLES)]
 
 
-def run_objects(nwb: NWBFile, results: Results, run: str, versions: dict) -> list:
-    """Everything that one run adds to the module, in the order in which it must be added."""
-    makers = (_windows, _readout, _network, _weights, _fixed_points, _metrics, _training)
+def run_objects(nwb: NWBFile, results: Results, run: str, versions: dict, *, sidecar: bool = False) -> list:
+    """Everything that one run adds to the module, in the order in which it must be added; in a sidecar the trials too."""
+    makers = (partial(_windows, sidecar), _readout, _network, _weights, _fixed_points, _metrics, _training)
     objects = [made for maker in makers for made in maker(nwb, results, run)]
-    return objects + [_settings(results, run, versions)]
+    objects += portrait_objects(results.portrait, results.trials, run)
+    if results.portrait is not None:
+        objects += _fixed_points(nwb, replace(results, fixed_points=results.portrait.fixed_points), f"{run}_portrait")
+    return objects + [_settings(results, run, versions, sidecar)]
 
 
-def _arrays(results: Results) -> dict[str, np.ndarray]:
-    """(B, T, …) arrays of `SERIES`; rates in Hz as doubles, so that spikes per bin come back exactly."""
+def _arrays(results: Results, sidecar: bool) -> dict[str, tuple[np.ndarray, str, str]]:
+    """(B, T, …) arrays with description and unit; rates in Hz as doubles, so that spikes per bin come back exactly."""
     posterior, trials = results.posterior, results.trials
     rates = posterior.rates.astype(float) / trials.bin_width if trials.is_counts else posterior.rates
-    return dict(latents=posterior.latents, latents_sd=posterior.latents_sd, rates=rates, ess=posterior.ess.T)
-
-
-def _units(nwb, results: Results) -> dict[str, str]:
-    """The unit of every series; rates are in Hz, or in the unit of the signal that was fitted."""
-    signal = results.trials.origin.get("signal")
-    rates = "Hz" if results.trials.is_counts else roi_series(nwb)[signal].unit if signal else "a.u."
-    return dict(latents="a.u.", latents_sd="a.u.", rates=rates, ess="particles")
+    unit = "Hz" if trials.is_counts else trials.origin.get("signal_unit", "a.u.")
+    series = dict(latents=(posterior.latents, "a.u."), latents_sd=(posterior.latents_sd, "a.u."), rates=(rates, unit),
+                  ess=(posterior.ess.T, "particles"))  # fmt: skip
+    made = {name: (array, SERIES[name], unit) for name, (array, unit) in series.items()}
+    units = trial_units(trials)
+    return made | ({name: (array, TRIAL_SERIES[name], units[name]) for name, array in trial_arrays(trials).items()} if sidecar else {})
 
 
 def concatenable(results: Results) -> bool:
@@ -63,8 +67,8 @@ def concatenable(results: Results) -> bool:
     return bool(rising and trials.lengths.sum() > max(trials.neurons, results.posterior.latents.shape[-1]))
 
 
-def _windows(nwb, results: Results, run: str) -> list:
-    trials, arrays, units = results.trials, _arrays(results), _units(nwb, results)
+def _windows(sidecar: bool, nwb, results: Results, run: str) -> list:
+    trials, arrays = results.trials, _arrays(results, sidecar)
     lengths = trials.lengths
     columns = [
         _column("start_time", "Left edge of the first bin, seconds", trials.starts),
@@ -79,13 +83,13 @@ def _windows(nwb, results: Results, run: str) -> list:
         columns.append(_column("inputs", "Known inputs u_t of the model (window, bin, input)", trials.inputs))
     series = []
     if concatenable(results):
-        series = _concatenated(results, run, arrays, units)
+        series = _concatenated(results, run, arrays)
         stops = np.cumsum(lengths)
         spans = [TimeSeriesReference(int(stop - length), int(length), series[0]) for stop, length in zip(stops, lengths)]
         refers = TimeSeriesReferenceVectorData(name="timeseries", description=f"Samples of the window in {run}_latents", data=spans)
         columns += [refers, VectorIndex(name="timeseries_index", target=refers, data=list(range(1, len(spans) + 1)))]
     else:
-        columns += [_column(name, f"{SERIES[name]} (window, bin, …), {units[name]}", array) for name, array in arrays.items()]
+        columns += [_column(name, f"{about} (window, bin, …), {unit}", array) for name, (array, about, unit) in arrays.items()]
     names = [column.name for column in columns if not column.name.endswith("_index")]
     table = TimeIntervals(
         name=f"{run}_windows", description="Windows that were fitted (train) or kept out (test)", columns=columns, colnames=names
@@ -93,16 +97,16 @@ def _windows(nwb, results: Results, run: str) -> list:
     return [*series, table]
 
 
-def _concatenated(results: Results, run: str, arrays: dict, units: dict) -> list[TimeSeries]:
+def _concatenated(results: Results, run: str, arrays: dict) -> list[TimeSeries]:
     trials = results.trials
     within = np.arange(trials.bins) < trials.lengths[:, None]
     times, series = trials.times[within], []
     regular = np.ptp(np.diff(times)) < 1e-6 * trials.bin_width  # such series state their rate (a rule of the inspector)
-    for name, array in arrays.items():
+    for name, (array, about, unit) in arrays.items():
         clock = dict(starting_time=times[0], rate=1 / trials.bin_width) if regular else dict(timestamps=series[0] if series else times)
         series.append(
             TimeSeries(
-                name=f"{run}_{name}", description=SERIES[name], unit=units[name], continuity="continuous",
+                name=f"{run}_{name}", description=about, unit=unit, continuity="continuous",
                 data=H5DataIO(array[within], compression="gzip", shuffle=True), **clock,
             )
         )  # fmt: skip
@@ -111,7 +115,7 @@ def _concatenated(results: Results, run: str, arrays: dict, units: dict) -> list
 
 def trial_ids(trials) -> np.ndarray:
     """(B,) row ids in the interval table that the trials were cut from; -1 for chunks."""
-    chunks = trials.origin["cut"]["table"] == "none"
+    chunks = trials.origin.get("cut", {}).get("table") == "none" or "trial_id" not in trials.table
     return np.full(len(trials), -1) if chunks else trials.table["trial_id"].to_numpy(np.int64)
 
 
@@ -178,6 +182,8 @@ def _fixed_points(nwb, results: Results, run: str) -> list:
         _column("stable", "Every eigenvalue inside the unit circle", found.stable),
         _column("kind", "Kind of the fixed point", found.kinds),
     ]
+    if found.boxes is not None:
+        columns.append(_column("box", "Low and high corner of a box that holds no other fixed point; NaN: not proved", found.boxes))
     return [_table(run, "fixed_points", "Fixed points of the noise-free latent dynamics", columns)]
 
 
@@ -197,14 +203,15 @@ def _training(nwb, results: Results, run: str) -> list:
     return [_table(run, "training", "Looks at the validation trials during the fit", columns)] if len(history) else []
 
 
-def _settings(results: Results, run: str, versions: dict) -> DynamicTable:
+def _settings(results: Results, run: str, versions: dict, sidecar: bool) -> DynamicTable:
     """What cannot stand in the other tables, one row a dotted key."""
     fit, trials, found = results.fit, results.trials, results.fixed_points
     state = fit.state()
     covariances = {name: getattr(fit.model, name).chol().detach().cpu().numpy() for name in ("noise", "initial_noise")}
     nested = dict(
         layout_version=LAYOUT_VERSION, versions=versions, fit=fit.recipe(), posterior=results.posterior.settings,
-        trials=dict(bin_width=trials.bin_width, bins=trials.bins, forecast=trials.forecast, origin=trials.origin),
+        trials=dict(bin_width=trials.bin_width, bins=trials.bins, forecast=trials.forecast, origin=trials.origin,
+                    **(trial_settings(trials) if sidecar else {})),
         fixed_points=None if found is None else dict(count=len(found.points), complete=bool(found.complete), certificate=found.certificate),
         reading=None if results.reading is None else results.reading.matrix,
         fitted=dict(decay=float(fit.model.decay), initial_mean=state["model.initial_mean"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import shutil
 import tempfile
@@ -16,10 +17,11 @@ MARGIN = 2_000_000  # bytes; HDF5's own book-keeping
 
 
 @contextmanager
-def replacing(path: Path, who: str, *, needed: int = 0) -> Iterator[Path]:
+def replacing(path: Path, who: str, *, needed: int = 0, backup: bool = False) -> Iterator[Path]:
     """Yield a path beside `path`; what the caller wrote and verified there becomes `path` in one step.
 
-    On any error the new file is removed and `path` is what it was before.
+    On any error the new file is removed and `path` is what it was before. With `backup` the old file stays as `<path>.bak`
+    (`.bak1`, … where there is one). The caller is the only writer (`only_writer`), so parts that killed writers left go too.
 
     Raises
     ------
@@ -28,6 +30,8 @@ def replacing(path: Path, who: str, *, needed: int = 0) -> Iterator[Path]:
     """
     check_place(path, who, needed=needed)
     path = Path(os.path.realpath(path))  # a link stays a link, to the new file
+    for left in path.parent.glob(f".{glob.escape(path.stem)}.*.part{glob.escape(path.suffix)}"):
+        left.unlink(missing_ok=True)
     beside = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     made = _missing_parents(path.parent)
     try:
@@ -36,6 +40,8 @@ def replacing(path: Path, who: str, *, needed: int = 0) -> Iterator[Path]:
         if path.exists():
             shutil.copymode(path, beside)  # a private file stays private
         _sync(beside)
+        if backup and path.exists():
+            _keep(path)
         os.replace(beside, path)
         _sync(path.parent)
     except BaseException as error:
@@ -48,6 +54,20 @@ def replacing(path: Path, who: str, *, needed: int = 0) -> Iterator[Path]:
                 f"{who}: the disk of '{path.parent}' is full; nothing was written. Free some space or write elsewhere."
             ) from error
         raise
+
+
+def _keep(path: Path) -> Path:
+    """A second name for the file as it is now, where the disk knows such, else a copy; no older backup is lost."""
+    number, kept = 0, path.with_name(f"{path.name}.bak")
+    while kept.exists():
+        number += 1
+        kept = path.with_name(f"{path.name}.bak{number}")
+    try:
+        os.link(path, kept)
+    except OSError:
+        shutil.copy2(path, kept)
+        _sync(kept)
+    return kept
 
 
 @contextmanager

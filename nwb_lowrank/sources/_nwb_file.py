@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pandas as pd
+import pynwb
+from hdmf.backends.io import HDMFIO
+from hdmf.common import DynamicTable
 from pynwb import NWBHDF5IO, NWBFile, TimeSeries
 from pynwb.base import TimeSeriesReferenceVectorData
 from pynwb.ecephys import ElectricalSeries
@@ -21,47 +25,92 @@ from pynwb.image import ImageSeries, IndexSeries
 from pynwb.misc import AnnotationSeries, DecompositionSeries
 from pynwb.ophys import RoiResponseSeries
 
+from ._dandi_address import is_dandi
+from ._nwb_zarr import is_zarr, open_zarr
+
 RESULTS_MODULE = "lowrank_rnn"  # our own results; never data
+MOST_HASHED = 4 << 30  # bytes: larger files are told apart by identifier and object_id alone
+SENTENCE = re.compile(r"[A-Za-z_.]+: |Trials|Results")  # how an error of this package begins
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 NOT_BEHAVIOR = (ElectricalSeries, PatchClampSeries, ImageSeries, IndexSeries, AnnotationSeries, DecompositionSeries,
                 RoiResponseSeries)  # fmt: skip
+INTERVALS = (TimeIntervals, *([pynwb.event.EventsTable] if hasattr(pynwb, "event") else []))  # events: from pynwb 4 on
 
 
 @contextmanager
 def open_nwb(source, who: str) -> Iterator[tuple[NWBFile, dict]]:
-    """Yield the NWBFile behind a path, a file-like object or an open NWBFile, with facts about its origin.
+    """Yield the NWBFile behind a path (HDF5, or a Zarr folder), a file-like object or an open NWBFile, with facts about its origin.
 
     Raises
     ------
     FileNotFoundError
         No such path.
     ValueError
-        A folder, not HDF5, HDF5 without NWB in it, or a damaged file.
+        A folder that is no Zarr store, not HDF5, HDF5 without NWB in it, or a damaged file.
     TypeError
         None of the three kinds of source.
     """
     if isinstance(source, NWBFile):
-        yield source, _origin(source, source.container_source, None)
+        with _legal(source.container_source or "the open NWBFile", who):
+            yield source, _origin(source, source.container_source, None)
         return
-    if isinstance(source, (str, os.PathLike)):
-        path, digest = _checked_path(Path(source), who)
-    elif hasattr(source, "read") and hasattr(source, "seek"):
-        name = getattr(source, "name", None)
-        path, digest = name if isinstance(name, str) else None, None
-    else:
+    if is_dandi(source):
+        from .dandi import find_asset
+
+        asset = find_asset(source)
+        with open_nwb(asset.download(), who) as (nwb, origin):
+            yield nwb, origin | asset.origin()
+        return
+    if not isinstance(source, (str, os.PathLike)) and not (hasattr(source, "read") and hasattr(source, "seek")):
         raise TypeError(f"{who}: expected a path, an open NWBFile or a file-like object; got {type(source).__name__}.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pynwb's remarks about the source file are not about this reading
-        with _open_hdf5(source, path, who) as file, NWBHDF5IO(file=file, mode="r", load_namespaces=True) as io:
+        with _opened(source, who) as (io, path, digest):
             nwb = _read(io, path, who)
-            yield nwb, _origin(nwb, path, digest)
+            with _legal(path, who):
+                yield nwb, _origin(nwb, path, digest) | getattr(source, "origin", {})
 
 
-def _checked_path(path: Path, who: str) -> tuple[Path, str]:
+@contextmanager
+def _opened(source, who: str) -> Iterator[tuple[HDMFIO, str | None, str | None]]:
+    """A reader, the path, and the digest of a file."""
+    if isinstance(source, (str, os.PathLike)):
+        path = Path(source)
+        if is_zarr(path):
+            with open_zarr(path, who) as io:
+                yield io, str(path), None
+            return
+        path, digest = _checked_path(path, who)
+    else:
+        name = getattr(source, "name", None)
+        path, digest = name if isinstance(name, str) else None, None
+    with _open_hdf5(source, path, who) as file, NWBHDF5IO(file=file, mode="r", load_namespaces=True) as io:
+        yield io, path, digest
+
+
+@contextmanager
+def _legal(path, who: str) -> Iterator[None]:
+    """Content that NWB does not allow ends in a sentence about the file, whatever it made fail."""
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RuntimeError, ArithmeticError) as error:
+        text = error.args[0] if error.args else ""
+        if isinstance(text, str) and SENTENCE.match(text):
+            raise
+        raise ValueError(
+            f"{who}: '{path}' holds what NWB does not allow or this package does not know ({type(error).__name__}: {_short(error)}). "
+            "Check the file with pynwb.validate, and please report it if it is valid."
+        ) from error
+
+
+def _checked_path(path: Path, who: str) -> tuple[Path, str | None]:
+    """The path, and a digest of the file unless that would take longer than the reading itself."""
     if path.is_dir():
         raise ValueError(f"{who}: expected an NWB file; '{path}' is a folder. Pass one .nwb (HDF5) file inside it.")
     if not path.exists():
         raise FileNotFoundError(f"{who}: no file '{path}'. Check the path.")
+    if path.stat().st_size > MOST_HASHED:
+        return path, None
     with open(path, "rb") as file:
         return path, hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -70,6 +119,8 @@ def _open_hdf5(source, path, who: str) -> h5py.File:
     try:
         file = h5py.File(source, "r")
     except OSError as error:
+        if isinstance(source, (str, os.PathLike)) and not os.access(source, os.R_OK):
+            raise ValueError(f"{who}: '{path}' may not be read ({error}). Ask for permission to read it.") from None
         if _looks_like_hdf5(source):
             raise ValueError(f"{who}: '{path}' is damaged or cut short ({error}). Copy or download it again.") from None
         raise ValueError(f"{who}: expected an NWB file (HDF5); '{path}' is something else. Pass an .nwb file.") from None
@@ -87,11 +138,17 @@ def _looks_like_hdf5(source) -> bool:
     return source.read(len(SIGNATURE)) == SIGNATURE
 
 
-def _read(io: NWBHDF5IO, path, who: str) -> NWBFile:
+def _read(io: HDMFIO, path, who: str) -> NWBFile:
     try:
         return io.read()
     except Exception as error:  # pynwb answers a broken file with many kinds of exception
-        raise ValueError(f"{who}: pynwb cannot read '{path}' ({error}). Check the file with pynwb.validate.") from error
+        raise ValueError(f"{who}: pynwb cannot read '{path}' ({_short(error)}). Check the file with pynwb.validate.") from error
+
+
+def _short(error: Exception) -> str:
+    """What went wrong, without the printed objects that hdmf puts before it."""
+    text = " ".join(str(error.args[-1] if error.args else error).split())
+    return text if len(text) < 300 else text[:297] + "..."
 
 
 def _origin(nwb: NWBFile, path, digest) -> dict:
@@ -104,7 +161,7 @@ def _origin(nwb: NWBFile, path, digest) -> dict:
     )
 
 
-def objects(nwb: NWBFile, kind: type) -> dict[str, object]:
+def objects(nwb: NWBFile, kind: type | tuple[type, ...]) -> dict[str, object]:
     """Every object of a type by its path in the file ('behavior/Position/led'), our own results left out."""
     nwb.all_children()  # an open NWBFile may have grown since the list was last made
     found = {path_of(nwb, obj): obj for obj in nwb.objects.values() if isinstance(obj, kind)}
@@ -123,9 +180,29 @@ def path_of(nwb: NWBFile, obj) -> str:
     return "/".join(reversed(names))
 
 
-def interval_tables(nwb: NWBFile) -> dict[str, TimeIntervals]:
-    """Every interval table by path."""
-    return objects(nwb, TimeIntervals)
+def interval_tables(nwb: NWBFile) -> dict[str, DynamicTable]:
+    """Every interval table, and every table of events, by path."""
+    return objects(nwb, INTERVALS)
+
+
+def interval_frame(table: DynamicTable) -> pd.DataFrame:
+    """An interval table as a DataFrame; events start at their timestamp and last as long as their duration, if they have one."""
+    rows = frame(table)
+    if "timestamp" in rows and "start_time" not in rows:
+        lasts = rows["duration"] if "duration" in rows else np.nan
+        rows = rows.assign(start_time=rows["timestamp"].astype(float), stop_time=rows["timestamp"].astype(float) + lasts)
+    for edge in ("start_time", "stop_time"):
+        if edge not in rows or rows[edge].dtype.kind not in "fiu":
+            raise ValueError(f"read_nwb: intervals '{table.name}' have no times in '{edge}'. Correct the file, or pass another table=.")
+    return rows
+
+
+def interval_edges(nwb: NWBFile) -> np.ndarray:
+    """All start and stop times of interval tables (not of events, which other clocks may have stamped), seconds."""
+    columns = [
+        table[edge] for table in objects(nwb, TimeIntervals).values() for edge in ("start_time", "stop_time") if edge in table.colnames
+    ]
+    return np.concatenate([np.zeros(0), *(read(column.data).astype(float).ravel() for column in columns)])
 
 
 def roi_series(nwb: NWBFile) -> dict[str, RoiResponseSeries]:
@@ -133,9 +210,14 @@ def roi_series(nwb: NWBFile) -> dict[str, RoiResponseSeries]:
     return objects(nwb, RoiResponseSeries)
 
 
+def numeric_series(nwb: NWBFile) -> dict[str, TimeSeries]:
+    """Every numeric series of one or two dimensions, neural or not, by path."""
+    return {path: series for path, series in objects(nwb, TimeSeries).items() if _numeric(series)}
+
+
 def behavior_series(nwb: NWBFile) -> dict[str, TimeSeries]:
     """Every numeric series of one or two dimensions that is not itself neural or an image, by path."""
-    return {path: s for path, s in objects(nwb, TimeSeries).items() if not isinstance(s, NOT_BEHAVIOR) and _numeric(s)}
+    return {path: series for path, series in numeric_series(nwb).items() if not isinstance(series, NOT_BEHAVIOR)}
 
 
 def result_runs(nwb: NWBFile) -> list[str]:
@@ -143,17 +225,6 @@ def result_runs(nwb: NWBFile) -> list[str]:
     module = nwb.processing.get(RESULTS_MODULE)
     names = [] if module is None else module.data_interfaces
     return sorted(name.removesuffix("_windows") for name in names if name.endswith("_windows"))
-
-
-def find(named: dict[str, object], name: str, who: str, kind: str) -> tuple[str, object]:
-    """The path and object of a bare name or of (the end of) a path."""
-    wanted = name.strip("/").removeprefix("processing/").removeprefix("intervals/")
-    paths = [wanted] if wanted in named else [path for path in named if path.endswith("/" + wanted)]
-    if len(paths) == 1:
-        return paths[0], named[paths[0]]
-    if paths:
-        raise ValueError(f"{who}: {kind} '{name}' is ambiguous; pass one of {', '.join(paths)}.")
-    raise KeyError(f"{who}: no {kind} '{name}'; the file has {', '.join(named) or 'none'}. Pass one of these.")
 
 
 def _numeric(series: TimeSeries) -> bool:
@@ -177,8 +248,13 @@ def series_times(series: TimeSeries) -> np.ndarray:
 
 def series_values(series: TimeSeries) -> np.ndarray:
     """(frames, columns) in the unit that the file states: conversion and offset applied."""
-    values = read(series.data).astype(float)
-    return values.reshape(len(values), -1) * float(series.conversion) + float(series.offset or 0.0)
+    values = np.array(read(series.data), dtype=float)  # a copy: the series of an open NWBFile stay as they are
+    values = values.reshape(len(values), -1)
+    gains = getattr(series, "channel_conversion", None)  # of an ElectricalSeries
+    scale = float(series.conversion) * (1.0 if gains is None else read(gains).astype(float))
+    values *= scale
+    values += float(series.offset or 0.0)
+    return values
 
 
 def ragged(column) -> list:

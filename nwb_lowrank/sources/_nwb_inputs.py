@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from . import _nwb_file as file
-from ._nwb_behavior import interpolate
+from ._behavior import interpolate
+from ._names import find
 from ._windows import Windows, bin_of
 
 KINDS = ("step", "pulse", "onehot", "value")
@@ -102,7 +103,7 @@ def _series(nwb, name: str, windows: Windows) -> tuple[str, np.ndarray, list[str
             f"read_nwb: inputs: no column and no behaviour series '{name}'; there are {', '.join([*windows.table, *available])}. "
             "Pass one of these."
         )
-    path, series = file.find(available, name, "read_nwb", "behavior series")
+    path, series = find(available, name, "read_nwb", "behavior series")
     values, near = interpolate(file.series_times(series), file.series_values(series), windows.centers)
     known = near & windows.inside & np.isfinite(values).all(-1)
     if not known.any():

@@ -1,132 +1,148 @@
-"""Calcium traces (ROI response series): frames into bins."""
+"""Series of an NWB file -> Signal: ROI responses, any other numeric series, or one series for every neuron."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import numpy as np
 import pandas as pd
+from pynwb.ecephys import ElectricalSeries
+from pynwb.ophys import RoiResponseSeries
 
 from . import _nwb_file as file
-from ._windows import Windows, bin_of, covered, query, within
+from ._names import find, is_pattern, matching
+from ._signal import Signal, frame_interval, over_baseline
 
-GAP = 1.5  # frames further apart than this many frame intervals have a gap between them
-SAME = 1e-3  # relative difference below which a bin width is the frame interval
+KIND = "ROI response series"
 NOT_QUERIED = ("pixel_mask", "image_mask", "voxel_mask")
+MOST_VALUES = 2_000_000_000  # 16 GB as doubles: a raw voltage trace, not something to fit
 
 
 @dataclass(frozen=True)
-class Signal:
-    """A sampled signal of N regions of interest.
+class Corrections:
+    """What is done to fluorescence before it is binned.
 
-    frame : N rows of the ROI table, indexed by ROI id;  times : (F,) sorted, seconds;  values : (F, N), NaN where missing;
-    frame_interval : mean interval between frames that follow one another without a gap, seconds;  path : in the file.
+    neuropil : path of the neuropil's ROI series, or None;  weight : share of it that is subtracted;
+    dff : seconds of the running baseline of dF/F, or None;  percentile : of the trace, that is taken for the baseline.
     """
 
-    frame: pd.DataFrame
-    times: np.ndarray
-    values: np.ndarray
-    frame_interval: float
-    path: str
+    neuropil: str | None = None
+    weight: float = 0.7
+    dff: float | None = None
+    percentile: float = 10.0
 
-    kind = "signal"
+    def __post_init__(self):
+        if not (isinstance(self.weight, Real) and 0 < self.weight <= 2):
+            raise ValueError(f"read_nwb: neuropil_weight must be a share from above 0 to 2; got {self.weight!r}. 0.7 is usual.")
+        if self.dff is not None and not (isinstance(self.dff, Real) and np.isfinite(self.dff) and self.dff > 0):
+            raise ValueError(f"read_nwb: dff must be the baseline's window in seconds, above 0; got {self.dff!r}. 60 is usual.")
+        if not (isinstance(self.percentile, Real) and 0 <= self.percentile <= 100):
+            raise ValueError(f"read_nwb: dff_percentile must be from 0 to 100; got {self.percentile!r}. 10 is usual.")
 
-    @property
-    def held_out(self) -> np.ndarray:
-        """(N,) nobody."""
-        return np.zeros(len(self.frame), bool)
+    def found_in(self, nwb) -> Corrections:
+        """With the whole path of the neuropil."""
+        return self if self.neuropil is None else replace(self, neuropil=find(file.roi_series(nwb), self.neuropil, "read_nwb", KIND)[0])
 
-    def select(self, text: str | None) -> Signal:
-        """The ROIs for which a query on the ROI table holds."""
-        columns = np.flatnonzero(query(self.frame, text, "ROI"))
-        if not len(columns):
-            raise ValueError(f"read_nwb: no ROI of {len(self.frame)} satisfies {text!r}. Loosen units=.")
-        return replace(self, frame=self.frame.iloc[columns], values=self.values[:, columns])
-
-    def segments(self, width: float) -> np.ndarray:
-        """(S, 2) runs of frames without a gap, half a frame interval added at both ends."""
-        return sampled_runs(self.times, self.frame_interval)
-
-    def at_frame_rate(self, width: float) -> bool:
-        """One frame a bin?"""
-        return abs(width / self.frame_interval - 1) < SAME
-
-    def snap(self, windows: Windows) -> Windows:
-        """At frame rate bins are centred on frames, so that each holds exactly one: starts move by at most half a frame."""
-        if not self.at_frame_rate(windows.width):
-            return windows
-        centers = windows.starts + 0.5 * windows.width
-        nearest = self.times[self._nearest(centers)]
-        close = np.abs(nearest - centers) <= 0.5 * self.frame_interval
-        return replace(windows, starts=np.where(close, nearest, centers) - 0.5 * windows.width)
-
-    def _nearest(self, times: np.ndarray) -> np.ndarray:
-        after = np.searchsorted(self.times, times).clip(1, len(self.times) - 1)
-        return after - (times - self.times[after - 1] <= self.times[after] - times)
-
-    def cut(self, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
-        """Values (B, T, N), 0 where missing, and the mask (B, T, N)."""
-        values = self._one_frame_a_bin(windows) if self.at_frame_rate(windows.width) else self._means(windows)
-        mask = np.isfinite(values)
-        return np.where(mask, values, 0).astype(np.float32), mask
-
-    def _one_frame_a_bin(self, windows: Windows) -> np.ndarray:
-        frames = self._nearest(windows.centers)
-        held = np.abs(self.times[frames] - windows.centers) <= 0.5 * self.frame_interval
-        return np.where((held & windows.inside)[..., None], self.values[frames], np.nan)
-
-    def _means(self, windows: Windows) -> np.ndarray:
-        """Means over the finite frames of each bin; NaN where a bin touches a gap or holds no finite frame."""
-        trial, frame = within(self.times, windows)
-        bins = bin_of(self.times[frame], windows.starts[trial], windows.width)
-        fits = (bins >= 0) & (bins < windows.lengths[trial])
-        values = self.values[frame[fits]]
-        cells, firsts = np.unique((trial * windows.bins + bins)[fits], return_index=True)  # already in order
-        out = np.full((len(windows.starts) * windows.bins, values.shape[1]), np.nan)
-        if len(cells):
-            finite = np.isfinite(values)
-            number = np.add.reduceat(finite, firsts, axis=0, dtype=float)
-            number[number == 0] = np.nan
-            out[cells] = np.add.reduceat(np.where(finite, values, 0), firsts, axis=0) / number
-        # frames jitter: a bin may reach a quarter of a frame beyond the frames' own extent
-        whole = covered(windows, self.segments(windows.width), 0.25 * self.frame_interval)
-        return np.where(whole[..., None], out.reshape(len(windows.starts), windows.bins, -1), np.nan)
-
-    def facts(self, values: np.ndarray, mask: np.ndarray) -> dict:
-        """Where the signal is, and how often it was sampled."""
-        return dict(signal=self.path, frame_interval=self.frame_interval)
+    def arguments(self) -> dict:
+        """As read_nwb takes them."""
+        return dict(neuropil=self.neuropil, neuropil_weight=float(self.weight), dff=self.dff, dff_percentile=float(self.percentile))
 
 
-def read_signal(nwb, name: str | None) -> Signal | None:
-    """The ROI series of this name, or the only one; None when there is none and none was asked for."""
-    series = file.roi_series(nwb)
-    if name is None and not series:
+def read_signal(nwb, name: str | None, corrections: Corrections = Corrections()) -> Signal | None:
+    """The series of this name (or those of this pattern), or the only ROI series; None when none is there and none was asked for."""
+    rois = file.roi_series(nwb)
+    if name is None and not rois:
         return None
-    if name is None and len(series) > 1:
-        raise ValueError(f"read_nwb: the file has no units and several ROI series; pass signal= one of {', '.join(series)}.")
-    path, chosen = file.find(series, name, "read_nwb", "ROI response series") if name else next(iter(series.items()))
-    times, values = file.series_times(chosen), file.series_values(chosen)
+    if name is None and len(rois) > 1:
+        raise ValueError(f"read_nwb: the file has no units and several ROI series; pass signal= one of {', '.join(rois)}.")
+    signal = _stacked(nwb, name) if name and is_pattern(name) else _one(nwb, rois, name)
+    if corrections.neuropil is not None:
+        signal = _without_neuropil(nwb, rois, signal, corrections)
+    return signal if corrections.dff is None else over_baseline(signal, corrections.dff, corrections.percentile)
+
+
+def _one(nwb, rois: dict, name: str | None) -> Signal:
+    every = file.numeric_series(nwb)
+    if name is None:
+        path, series = next(iter(rois.items()))
+    else:
+        known = any(path == name or path.endswith(name.strip("/")) for path in rois)
+        path, series = find(rois if known or not every else {**rois, **every}, name, "read_nwb", KIND)
+    times, values = _samples(path, series)
+    return _signal(_columns(series, values.shape[1]), times, values, path, series.unit)
+
+
+def _samples(path: str, series) -> tuple[np.ndarray, np.ndarray]:
+    """Times (F,) and values (F, N) of a series, in the order of the file."""
+    if np.prod(np.shape(series.data), dtype=float) > MOST_VALUES:
+        raise ValueError(f"read_nwb: '{path}' has {np.prod(np.shape(series.data), dtype=float):.2g} values, too many for a signal to fit. "
+                         "Downsample it into a series of its own first, or pass another signal=.")  # fmt: skip
+    times, values = file.series_times(series), file.series_values(series)
     if len(times) != len(values):
         raise ValueError(f"read_nwb: '{path}' has {len(values)} frames but {len(times)} timestamps. Correct the file.")
+    return times, values
+
+
+def _signal(frame: pd.DataFrame, times: np.ndarray, values: np.ndarray, path: str, unit: str) -> Signal:
     order = np.argsort(times, kind="stable")
     order = order[np.isfinite(times[order])]
     if len(order) < 2:
         raise ValueError(f"read_nwb: '{path}' needs at least 2 frames with a time; got {len(order)}. Pass another signal=.")
-    rows = file.read(chosen.rois.data).astype(int)
-    rois = file.frame(chosen.rois.table, NOT_QUERIED).iloc[rows]
-    values = np.where(np.isfinite(values), values, np.nan)
-    return Signal(rois, times[order], values[order], frame_interval(times[order]), path)
+    interval = frame_interval(times[order])
+    if not interval > 0:
+        raise ValueError(f"read_nwb: the frames of '{path}' all have the same time. Correct the file, or pass another signal=.")
+    if values.shape[1] != len(frame):
+        raise ValueError(f"read_nwb: '{path}' has {values.shape[1]} columns for {len(frame)} ROIs. Correct the file.")
+    values = values if np.isfinite(values).all() else np.where(np.isfinite(values), values, np.nan)
+    if not (order == np.arange(len(times))).all():
+        times, values = times[order], values[order]
+    return Signal(frame, times, values, interval, path, str(unit))
 
 
-def frame_interval(times: np.ndarray) -> float:
-    """Mean interval between samples that follow one another without a gap, seconds."""
-    steps = np.diff(times)
-    steps = steps[steps > 0]
-    return float(steps[steps <= GAP * np.median(steps)].mean()) if len(steps) else float("nan")
+def _columns(series, number: int) -> pd.DataFrame:
+    """What the file says of each column: rows of the ROI or electrodes table, else a number."""
+    region = series.rois if isinstance(series, RoiResponseSeries) else series.electrodes if isinstance(series, ElectricalSeries) else None
+    if region is None:
+        return pd.DataFrame(index=pd.RangeIndex(number, name="id"))
+    rows, table = file.read(region.data).astype(int), file.frame(region.table, NOT_QUERIED)
+    if len(rows) and not (0 <= rows.min() and rows.max() < len(table)):
+        raise ValueError(f"read_nwb: '{series.name}' refers to row {rows.max()} of a table of {len(table)} ROIs. Correct the file.")
+    return table.iloc[rows]
 
 
-def sampled_runs(times: np.ndarray, interval: float) -> np.ndarray:
-    """(S, 2) runs of sorted sample times without a gap, half a sample interval added at both ends."""
-    gaps = np.flatnonzero(np.diff(times) > GAP * interval)
-    first, last = times[np.r_[0, gaps + 1]], times[np.r_[gaps, -1]]
-    return np.column_stack([first, last]) + interval * np.array([-0.5, 0.5])
+def _stacked(nwb, pattern: str) -> Signal:
+    """One series a neuron, all of the same frames."""
+    every = {**file.numeric_series(nwb), **file.roi_series(nwb)}
+    paths = matching(every, pattern)
+    if not paths:
+        raise KeyError(f"read_nwb: no series fits '{pattern}'; the file has {', '.join(every) or 'none'}. Pass another signal=.")
+    samples = {path: _samples(path, every[path]) for path in paths}
+    times, _ = samples[paths[0]]
+    for path, (own, values) in samples.items():
+        if values.shape[1] != 1:
+            raise ValueError(f"read_nwb: signal='{pattern}' stands for one series a neuron; '{path}' has {values.shape[1]} columns. "
+                             "Pass one such series by its path.")  # fmt: skip
+        if own.shape != times.shape or not np.allclose(own, times, rtol=0, atol=1e-9, equal_nan=True):
+            raise ValueError(f"read_nwb: the series of signal='{pattern}' must have the same times; those of '{path}' differ "
+                             f"from those of '{paths[0]}'. Pass a narrower pattern.")  # fmt: skip
+    frame = pd.DataFrame(dict(series=paths), index=pd.RangeIndex(len(paths), name="id"))
+    return _signal(frame, times, np.hstack([values for _, values in samples.values()]), pattern, every[paths[0]].unit)
+
+
+def _without_neuropil(nwb, rois: dict, signal: Signal, corrections: Corrections) -> Signal:
+    """F - weight * neuropil of the same ROI in the same frame."""
+    if signal.path not in rois:
+        raise ValueError(f"read_nwb: neuropil= goes with a ROI response series; '{signal.path}' is none. Leave neuropil= out.")
+    path = corrections.neuropil
+    around = _one(nwb, rois, path)
+    if around.times.shape != signal.times.shape or not np.allclose(around.times, signal.times, rtol=0, atol=0.1 * signal.frame_interval):
+        raise ValueError(
+            f"read_nwb: neuropil '{path}' must have the frames of '{signal.path}'; their times differ. Pass another neuropil=."
+        )
+    columns = around.frame.index.get_indexer(signal.frame.index)
+    if (columns < 0).any():
+        missing = signal.frame.index[columns < 0][0]
+        raise ValueError(f"read_nwb: neuropil '{path}' must have every ROI of '{signal.path}'; it lacks ROI {missing}. "
+                         "Pass another neuropil=.")  # fmt: skip
+    return replace(signal, values=signal.values - corrections.weight * around.values[:, columns])

@@ -11,6 +11,7 @@ import pandas as pd
 
 ROUND = 6  # decimals of a bin: times are floats, and 0.3 / 0.1 must be the third bin's edge, not just below it
 CHUNK_BINS = 100
+MOST_BINS = 1_000_000_000  # of a recording: eleven days of milliseconds
 QUERY_METHODS = {"str", "isin", "between", "isna", "notna", "isnull", "notnull", "abs", "contains", "startswith",
                  "endswith", "lower", "upper", "strip"}  # fmt: skip
 
@@ -95,9 +96,11 @@ def table_windows(frame: pd.DataFrame, name: str, width: float, align: str | Non
         _check_overlap(name, window, starts, event + last, start, stop)
     windows = Windows(starts, lengths, width, table).keep(np.isfinite(starts) & (lengths > 0), reasons)
     if not len(windows.starts):
+        advice = (
+            "window=(start, stop), seconds around an event" if reasons[0] == "stop_time is NaN" else "a smaller bin_width=, another align="
+        )
         raise ValueError(
-            f"read_nwb: no trial of intervals '{name}' can be cut into bins of {width:g} s ({reasons[0]}). "
-            "Pass a smaller bin_width=, another align= or another table=."
+            f"read_nwb: no trial of intervals '{name}' can be cut into bins of {width:g} s ({reasons[0]}). Pass {advice} or another table=."
         )
     return windows
 
@@ -152,9 +155,14 @@ def chunk_windows(segments: np.ndarray, width: float, chunk: float | None) -> Wi
     size = CHUNK_BINS if chunk is None else int(round(round(chunk / width, ROUND)))
     if size < 1 or (chunk is not None and width > chunk * (1 + 10.0**-ROUND)):
         raise ValueError(f"read_nwb: bins of {width:g} s are wider than chunks of {chunk:g} s. Pass a longer chunk=.")
+    numbers = np.floor(np.round((segments[:, 1] - segments[:, 0]) / width, ROUND))
+    if numbers.sum() > MOST_BINS:
+        raise ValueError(
+            f"read_nwb: the recording lasts from {segments.min():g} to {segments.max():g} s, which is {numbers.sum():.3g} bins. "
+            "Pass a larger bin_width=, or table= and window= (one spike on a wrong clock is enough to stretch it so)."
+        )
     starts, lengths = [], []
-    for first, last in segments:
-        bins = int(whole_bins(last - first, width))
+    for (first, _), bins in zip(segments, numbers.astype(int)):
         firsts = np.arange(0, bins, size)
         starts.append(first + firsts * width)
         lengths.append(np.minimum(size, bins - firsts))

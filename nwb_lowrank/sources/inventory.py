@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 from . import _nwb_file as file
-from ._nwb_signals import frame_interval, sampled_runs
-from ._nwb_units import Spikes, read_spikes
+from ._nwb_units import read_spikes
 from ._resolution import Resolution, data_resolution
+from ._signal import frame_interval, sampled_runs
+from ._spikes import Spikes
 
 NAN_COUNT_LIMIT = 20_000_000  # entries; larger behaviour series are not read just to look for NaN
 FEW = 6
@@ -77,11 +78,11 @@ def inventory(path_or_file) -> Inventory:
     """
     with file.open_nwb(path_or_file, "inventory") as (nwb, origin):
         spikes = read_spikes(nwb)
-        tables = {path: file.frame(table) for path, table in file.interval_tables(nwb).items()}
+        tables = {path: file.interval_frame(table) for path, table in file.interval_tables(nwb).items()}
         behavior = _series_frame(file.behavior_series(nwb), with_nan=True)
         return Inventory(
             session=_session(nwb, origin),
-            units=None if spikes is None else spikes.frame,
+            units=None if spikes is None else spikes.described(),
             segments=np.zeros((0, 2)) if spikes is None else _segments(spikes),
             resolution=None if spikes is None else _resolution(spikes, tables, behavior),
             tables=tables,

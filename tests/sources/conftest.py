@@ -13,7 +13,7 @@ from pynwb.ophys import Fluorescence, ImageSegmentation, OpticalChannel, RoiResp
 START = datetime(2020, 1, 1, tzinfo=timezone.utc)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_nwb():
     """Build an open NWBFile: units (one spike array each), trials, tables, behaviour."""
     return build

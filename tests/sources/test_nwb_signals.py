@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nwb_lowrank.sources._nwb_behavior import interpolate
+from nwb_lowrank.sources._behavior import interpolate
 from nwb_lowrank.sources.nwb import read_nwb
 
 RATE = 30.0
