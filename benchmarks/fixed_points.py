@@ -133,7 +133,7 @@ def main():
             cpu = time.process_time()
             other = nl.find_fixed_points(model, search=Regions())
             print(
-                f"{'  by enumeration of regions':<40} {len(other.points):>6} {other.complete!s:<8} {'':>9} {time.process_time() - cpu:>7.3f}"
+                f"{'  enumeration of regions':<40} {len(other.points):>6} {other.complete!s:<8} {'':>9} {time.process_time() - cpu:>7.3f}"
             )
 
 
