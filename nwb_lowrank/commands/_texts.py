@@ -17,8 +17,8 @@ def results_options(command, json_too: bool = True) -> None:
 def scores_text(scores) -> str:
     if not scores:
         return "no score: nothing was held out and there is no behaviour to decode"
-    lines = [f"{'metric':<14}{'value':>9}  split  bin     of"]
-    lines += [f"{s.metric:<14}{s.value:>9.4f}  {s.split:<5}  {s.bin_width * 1e3:.4g} ms  {s.note}" for s in scores]
+    lines = [f"{'metric':<14}{'value':>9}  split    bin     of"]
+    lines += [f"{s.metric:<14}{s.value:>9.4f}  {s.split:<7}  {s.bin_width * 1e3:.4g} ms  {s.note}" for s in scores]
     return "\n".join(lines)
 
 
