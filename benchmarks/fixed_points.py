@@ -132,9 +132,8 @@ def main():
         if options.regions and model.rank <= 2 and model.nonlinearity.piecewise_linear:
             cpu = time.process_time()
             other = nl.find_fixed_points(model, search=Regions())
-            print(
-                f"{' by enumeration of regions':<40} {len(other.points):>6} {other.complete!s:<8} {'':>9} {time.process_time() - cpu:>7.3f}"
-            )
+            cpu = time.process_time() - cpu
+            print(f"{'  enumeration of regions':<40} {len(other.points):>6} {other.complete!s:<8} {'':>9} {cpu:>7.3f}", flush=True)
 
 
 if __name__ == "__main__":

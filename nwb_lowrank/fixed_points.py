@@ -11,8 +11,9 @@ from .searches.certified import Certified
 from .searches.kinks import kind_on_kink, on_kink
 from .searches.newton import Newton, capture
 
-# Highest ranks for which a proof is tried unasked, and boxes for it with a smooth φ, whose every unit bends everywhere.
-MOST_RANK, MOST_RANK_SMOOTH, SMOOTH_BOXES = 6, 4, 1_000_000
+# Highest ranks for which a proof is tried unasked, and how many boxes it may cost (a minute or two); fewer with a smooth φ,
+# whose every unit bends everywhere.
+MOST_RANK, MOST_RANK_SMOOTH, BOXES, SMOOTH_BOXES = 6, 4, 20_000_000, 1_000_000
 
 
 def find_fixed_points(model: LowRankRNN, *, u=None, search: Search | None = None, on_round=None) -> FixedPoints:
@@ -83,7 +84,7 @@ def _default(dynamics: Dynamics) -> Search:
     rank, linear = dynamics.m.shape[1], dynamics.nonlinearity.piecewise_linear
     if not dynamics.certifiable or rank > (MOST_RANK if linear else MOST_RANK_SMOOTH):
         return Newton()
-    return Certified() if linear else Certified(max_boxes=SMOOTH_BOXES)
+    return Certified(max_boxes=BOXES if linear else SMOOTH_BOXES)
 
 
 def distinct(dynamics: Dynamics, points: np.ndarray) -> np.ndarray:

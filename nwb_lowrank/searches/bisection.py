@@ -86,7 +86,7 @@ class Bisection:
     def run(
         self, max_boxes: int, budget: float | None = None, on_round: Callable[[Looked], None] | None = None, first: bool = False
     ) -> None:
-        """Rounds until nothing waits, the boxes or the seconds are used up, or what is left is dust (`first`: or anything ended)."""
+        """Rounds until nothing waits, or the boxes or the seconds are used up (`first`: or anything ended)."""
         until = np.inf if budget is None else time.monotonic() + budget
         with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) as pool:
             while len(self.waiting) and not (first and any(map(len, (self.boxes_of(kind) for kind in range(4))))):
@@ -94,11 +94,9 @@ class Bisection:
                     self.stopped = f"after {self.boxes} boxes"
                 elif time.monotonic() >= until:
                     self.stopped = f"after {budget:g} seconds"
-                elif self._dust():
-                    self.ended[looks.STUCK].append(self.waiting)
-                    self.waiting = self.waiting[:0]
                 else:
                     self._round(pool, max_boxes - self.boxes)
+                    self._sweep()
                     if on_round:
                         on_round(self.progress())
                     continue
@@ -139,16 +137,20 @@ class Bisection:
         """Widths (W,) as the currents feel them."""
         return ((boxes[:, 1] - boxes[:, 0]) * self.weight).max(1)
 
-    def _dust(self) -> bool:
-        # Where much of a continuum is known already, its edges need less.
+    def _sweep(self) -> None:
+        """Set dust aside. Where much of a continuum is known already, its edges need less."""
         eased = 10 if sum(map(len, self.ended[looks.CONTINUUM])) > 500 else 1
-        return len(self.waiting) > DUST / eased and self.width(self.waiting).max() < DUST_WIDTH * eased * self.widest
+        if len(self.waiting) > DUST / eased:
+            dust = self.width(self.waiting) < DUST_WIDTH * eased * self.widest
+            if dust.sum() > DUST / eased:
+                self.ended[looks.STUCK].append(self.waiting[dust])
+                self.waiting = self.waiting[~dust]
 
     def _round(self, pool: ThreadPoolExecutor, most: int) -> None:
         """The widest boxes first: what a time limit leaves is then spread evenly, and as small as can be."""
         width = self.width(self.waiting)
         order = np.argsort(-width if len(width) < MOST_WAITING else width, kind="stable")
-        jobs = min(JOBS, most)
+        jobs = min(JOBS if self.compile else 16 * JOBS, most)
         chosen, rest = self.waiting[order[:jobs]], self.waiting[order[jobs:]]
         small = not self.compile or (len(self.dynamics.m) <= SMALL_UNITS and self.boxes < SMALL_BOXES)
         if small:

@@ -129,8 +129,10 @@ def inverse(A: np.ndarray, blur: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     plain = np.abs(np.linalg.det(A)) > 1e-13 * np.linalg.norm(A, axis=(1, 2)) ** A.shape[1]
     Y = np.linalg.inv(np.where(plain[:, None, None], A, np.eye(A.shape[1])))
     sound = plain & ((np.abs(Y) @ blur).max((1, 2)) < BLURRED)
-    for i in np.flatnonzero(~sound):
-        Y[i] = np.linalg.pinv(A[i], rcond=min(1.0, max(1e-12, np.linalg.norm(blur) / BLURRED / max(np.linalg.norm(A[i], 2), 1e-300))))
+    if not sound.all():
+        vague = A[~sound]
+        largest = np.maximum(np.abs(vague).max((1, 2)), 1e-300)
+        Y[~sound] = np.linalg.pinv(vague, rcond=np.clip(np.linalg.norm(blur) / BLURRED / largest, 1e-12, 1.0))
     return Y, sound
 
 

@@ -10,6 +10,7 @@ from .base import Dynamics
 from .boxes import inverse
 
 MOST_TOUCHING = 3000  # boxes compared pair by pair; more are first gathered in cells
+MOST_FLAT = 500  # the widest boxes of a continuum, whose part of it is worked out; of others only the middle counts
 CELLS = 48  # along the longest side of a set, to see whether it closes on itself
 MOST_SAMPLES = 32  # points of a set that are kept
 
@@ -33,6 +34,8 @@ def continua(dynamics: Dynamics, field, flat: np.ndarray, undecided: np.ndarray,
         contracts, else "repeller" or "saddle"; None if nothing could be verified); low, high (R,); length of the diagonal;
         boxes; points (S, R), verified fixed points of it.
     """
+    flat = flat[np.argsort(-np.ptp(flat, axis=1).max(1), kind="stable")]
+    flat, undecided = flat[:MOST_FLAT], np.concatenate([flat[MOST_FLAT:], undecided])
     pieces = [_segment(field, box) for box in flat]
     boxes = np.concatenate([flat, undecided])
     if not len(boxes):
