@@ -14,6 +14,7 @@ _WHERE = {
     "sources.nwb": ("read_nwb",),
     "sources.sorting": ("read_sorting",),
     "sources.pynapple": ("read_pynapple",),
+    "sources.nlb": ("read_nlb",),
     "sources.inventory": ("inventory",),
     "sources.suggest": ("suggest",),
     "model": ("LowRankRNN",),
@@ -30,24 +31,31 @@ _WHERE = {
     ),
     "readouts": ("Affine", "MLP", "UnitRates", "UnitCurrents"),
     "observations.base": ("Softplus", "Exp"),
-    "proposals": ("Bootstrap", "LinearGaussian", "Encoder"),
+    "proposals": ("Bootstrap", "LinearGaussian", "Laplace", "Encoder", "EncoderLaplace"),
     "results": ("FitSettings", "Fit", "Posterior", "FixedPoints", "Score", "Results"),
     "fit": ("fit",),
+    "checks": ("ParticleCollapse",),
     "infer": ("infer",),
+    "generate": ("generate", "Generated"),
     "sessions": ("fit_sessions",),
     "reading": ("Reading",),
     "adapting": ("adapt",),
     "fixed_points": ("find_fixed_points",),
-    "searches": ("Certified", "Newton"),
+    "trust.select_rank": ("select_rank",),
+    "trust.restarts": ("restarts",),
+    "trust.agreement": ("agreement",),
+    "trust.bootstrap": ("bootstrap_fit", "bootstrap_score"),
+    "searches": ("Certified", "Newton", "Regions"),
     "searches.base": ("Dynamics",),
     "dynamics.portrait": ("portrait",),
     "dynamics.continuation": ("continue_fixed_points",),
     "dynamics.base": ("Portrait",),
-    "metrics": ("evaluate",),
+    "metrics": ("evaluate", "Generative"),
     "sinks.nwb": ("write_nwb", "read_results", "list_runs"),
     "sinks.runs": ("describe_runs", "remove_run"),
     "sinks.pynapple": ("to_pynapple",),
     "sinks.tables": ("tidy_tables", "to_xarray"),
+    "sinks.nlb": ("write_submission", "score_submission"),
     "sinks.recording": ("write_recording",),
     "batch": ("fit_many",),
     "plots.summary": ("plot_summary",),
@@ -75,6 +83,7 @@ class _Package(ModuleType):
 
     fit = property(lambda self: __getattr__("fit"), lambda self, submodule: None)
     infer = property(lambda self: __getattr__("infer"), lambda self, submodule: None)
+    generate = property(lambda self: __getattr__("generate"), lambda self, submodule: None)
 
 
 sys.modules[__name__].__class__ = _Package

@@ -5,11 +5,38 @@ from __future__ import annotations
 import hashlib
 import signal
 import threading
+import warnings
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 
 from .trials import Trials
+
+COLLAPSED, MANY = 2.0, 0.1  # effective particles below which a bin has collapsed; share of such bins that is worth a warning
+
+
+class ParticleCollapse(UserWarning):
+    """Hardly any particle carries weight in many bins: what the filter says there is that particle's story."""
+
+
+def warn_of_collapse(who: str, ess, recorded, *, particles: int, proposal) -> None:
+    """Warn, once a call, when the effective sample size is below 2 in a tenth of the bins with data.
+
+    ess : (T, B);  recorded : bool (B, T)
+    """
+    share = float(((ess < COLLAPSED) & recorded.T).sum() / recorded.sum().clamp_min(1))
+    if particles < 2 * COLLAPSED or share < MANY:
+        return
+    blind = type(proposal).__name__ == "Bootstrap"
+    mend = ("Use a proposal that looks at the data (Laplace(), Encoder(); --proposal laplace), or many more particles." if blind else
+            "Use more particles, or Laplace(steps=3), or train longer: the proposal and the data disagree.")  # fmt: skip
+    warnings.warn(
+        f"{who}: the particles of a bin should share its weight; in {share:.0%} of bins fewer than 2 of {particles} do (ESS < 2), so that "
+        f"latents and evidence are unreliable there. {mend}",
+        ParticleCollapse,
+        stacklevel=3,
+    )
 
 
 def check_trials(model, trials: Trials) -> None:
@@ -27,6 +54,12 @@ def check_trials(model, trials: Trials) -> None:
         raise ValueError(
             f"fit: {type(model.observation).__name__} expects {model.observation.expects}; the trials hold "
             f"other values. Use {'Poisson()' if trials.is_counts else 'GaussianSignal()'}."
+        )
+    secret = np.isin(trials.unit_ids, trials.origin.get("held_out", ()))
+    if (secret & ~trials.held_out).any():
+        raise ValueError(
+            f"fit: the benchmark holds {secret.sum()} of these neurons out; got {(secret & ~trials.held_out).sum()} of them shown. "
+            "Leave held_out as read_nlb marked it."
         )
     if not trials.mask.any():
         raise ValueError("fit: no entry of the trials is recorded (mask is False everywhere). Check obs_intervals and the window.")

@@ -6,6 +6,7 @@ import argparse
 import importlib
 import pkgutil
 import sys
+import warnings
 from pathlib import Path
 
 import nwb_lowrank as nl
@@ -24,7 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Entry point; returns the exit status: 0 done, 2 wrong input, 130 interrupted."""
     options = build_parser().parse_args(arguments)
     try:
-        return options.run(options) or 0
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return options.run(options) or 0
     except KeyboardInterrupt as stop:
         print(f"\n{stop or 'interrupted'}", file=sys.stderr)
         if getattr(options, "checkpoint", None) and Path(options.checkpoint).exists():
@@ -36,6 +39,13 @@ def main(arguments: list[str] | None = None) -> int:
         message = error.args[0] if isinstance(error, KeyError) and error.args else str(error) or type(error).__name__
         print(f"nwb-lowrank: error: {message}", file=sys.stderr)
         return 2
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    """Warnings of this package as one line for users; others as they are."""
+    ours = category.__module__.startswith("nwb_lowrank.")
+    text = f"nwb-lowrank: warning: {message}\n" if ours else warnings.formatwarning(message, category, filename, lineno, line)
+    (file or sys.stderr).write(text)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -8,10 +8,14 @@ from .model import LowRankRNN
 from .results import FixedPoints
 from .searches.base import EPS, Dynamics, Search, refine
 from .searches.certified import Certified
-from .searches.newton import Newton
+from .searches.kinks import kind_on_kink, on_kink
+from .searches.newton import Newton, capture
+
+# Highest ranks for which a proof is tried unasked, and boxes for it with a smooth φ, whose every unit bends everywhere.
+MOST_RANK, MOST_RANK_SMOOTH, SMOOTH_BOXES = 6, 4, 1_000_000
 
 
-def find_fixed_points(model: LowRankRNN, *, u=None, search: Search | None = None) -> FixedPoints:
+def find_fixed_points(model: LowRankRNN, *, u=None, search: Search | None = None, on_round=None) -> FixedPoints:
     """Fixed points z = a z + n φ(m z + w u, h) of the noise-free dynamics at a constant input.
 
     Parameters
@@ -21,13 +25,16 @@ def find_fixed_points(model: LowRankRNN, *, u=None, search: Search | None = None
     u : array (D,) or None
         The input; None is zero input.
     search : Search or None
-        None: Certified() where φ is piecewise linear (a proof that no other point exists), else Newton().
+        None: Certified() (a proof that no other point exists) up to rank 6, or 4 if φ is smooth; else Newton().
+    on_round : function of `searches.bisection.Looked`, or None
+        Called about ten times a second by a search that takes long: for a progress bar.
 
     Returns
     -------
     FixedPoints
-        Fewest unstable directions first, then by coordinates. `complete` speaks of the certificate's region.
-        At a point on a kink of φ (named in the certificate) the Jacobian takes the slope to the kink's right.
+        Fewest unstable directions first, then by coordinates. `complete` speaks of the certificate's region. Points that
+        are not isolated (continuous attractors) are no points but `sets`. At a point on a kink of φ the Jacobian takes the
+        slope to the kink's right, its kind looks at every side, and it is stable only if that is proved.
 
     Raises
     ------
@@ -35,36 +42,57 @@ def find_fixed_points(model: LowRankRNN, *, u=None, search: Search | None = None
         u does not fit the model, or an unbounded φ with neither a fit nor a region to search.
     """
     dynamics = Dynamics.of(model, u)
-    if search is None:
-        search = Certified() if dynamics.nonlinearity.piecewise_linear else Newton()
-    found = search.candidates(dynamics)
+    found = (search := search or _default(dynamics)).candidates(dynamics, on_round)
     points, verified = refine(dynamics, found.points)
-    points = distinct(dynamics, points[verified])
+    boxes = np.full((len(points), 2, points.shape[1]), np.nan) if found.boxes is None else found.boxes
+    rows, counts = _distinct_rows(dynamics, points[verified])
+    points, boxes = points[verified][rows], boxes[verified][rows]
     jacobian = dynamics.jacobian(points)
     eigenvalues = _by_modulus(np.linalg.eigvals(jacobian).astype(complex))
     unstable = (np.abs(eigenvalues) >= 1).sum(1)
     order = np.lexsort((*points.T[::-1], unstable))
-    degree, note = degree_sum(dynamics, points, jacobian, found.certificate["region"])
+    points, boxes, jacobian, eigenvalues, unstable, counts = (
+        part[order] for part in (points, boxes, jacobian, eigenvalues, unstable, counts)
+    )
+    kinks = on_kink(dynamics, points, _error(dynamics, points))
+    sides = [kind_on_kink(dynamics, z, k, r) if k.any() else None for z, k, r in zip(points, kinks, _error(dynamics, points))]
+    degree, note = degree_sum(dynamics, points, jacobian, found.certificate)
     reasons = [found.certificate["reason"]]
     if not verified.all():
         reasons.append(f"{int((~verified).sum())} candidates could not be verified in float64.")
     if degree not in (None, 1):
         reasons.append(f"The degree sum is {degree}, not +1: at least one fixed point is missing.")
-    certificate = {"search": type(search).__name__, **found.certificate, "reason": " ".join(reasons)}
-    certificate.update(degree_sum=degree, degree_note=note, on_kink=_on_kink(dynamics, points)[order].tolist())
+    certificate = {"search": type(search).__name__, "sets": [], **found.certificate, "reason": " ".join(reasons)}
+    certificate.update(degree_sum=degree, degree_note=note, on_kink=kinks.any(1).tolist(), kink_kinds=[s and s[0] for s in sides])
+    if "starts" in certificate:
+        certificate.update(captured=counts.tolist(), **capture(counts))
+        certificate["reason"] += f" By how often each was found, about {certificate['missed']:.1f} more are expected."
     return FixedPoints(
-        points=points[order],
-        residual=np.abs(dynamics.change(points)).max(1, initial=0.0)[order],
-        jacobian=jacobian[order],
-        eigenvalues=eigenvalues[order],
-        stable=(unstable == 0)[order],
+        points=points,
+        residual=np.abs(dynamics.change(points)).max(1, initial=0.0),
+        jacobian=jacobian,
+        eigenvalues=eigenvalues,
+        stable=np.array([count == 0 if s is None else s[1] for count, s in zip(unstable, sides)], dtype=bool),
         complete=bool(found.complete and verified.all() and degree in (None, 1)),
         certificate=certificate,
+        boxes=boxes,
     )
 
 
+def _default(dynamics: Dynamics) -> Search:
+    rank, linear = dynamics.m.shape[1], dynamics.nonlinearity.piecewise_linear
+    if not dynamics.certifiable or rank > (MOST_RANK if linear else MOST_RANK_SMOOTH):
+        return Newton()
+    return Certified() if linear else Certified(max_boxes=SMOOTH_BOXES)
+
+
 def distinct(dynamics: Dynamics, points: np.ndarray) -> np.ndarray:
-    """One of each fixed point among (P, R).
+    """One of each fixed point among (P, R): see `_distinct_rows`."""
+    return points[_distinct_rows(dynamics, points)[0]]
+
+
+def _distinct_rows(dynamics: Dynamics, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of one of each fixed point among (P, R), and how many of the P are that point.
 
     Two are one if they lie in the same linear region (one linear system, one solution), or nearer than the
     error of either: |(I − J)⁻¹| times the rounding of F. So a close pair stays a pair while float64 can tell.
@@ -72,26 +100,32 @@ def distinct(dynamics: Dynamics, points: np.ndarray) -> np.ndarray:
     radius = _error(dynamics, points)
     region = _linear_region(dynamics, points)
     kept: list[int] = []
+    counts: list[int] = []
     for i in range(len(points)):
         near = np.linalg.norm(points[kept] - points[i], axis=1) <= radius[kept] + radius[i]
-        same = (region[kept] == region[i]).all(1) if region is not None else False
-        if not (near | same).any():
+        same = near | ((region[kept] == region[i]).all(1) if region is not None else False)
+        if same.any():
+            counts[int(same.argmax())] += 1
+        else:
             kept.append(i)
-    return points[kept]
+            counts.append(1)
+    return np.array(kept, dtype=int), np.array(counts, dtype=int)
 
 
-def degree_sum(dynamics: Dynamics, points: np.ndarray, jacobian: np.ndarray, region: dict | None) -> tuple[int | None, str]:
+def degree_sum(dynamics: Dynamics, points: np.ndarray, jacobian: np.ndarray, certificate: dict) -> tuple[int | None, str]:
     """Σ sign det(I − J) over all fixed points, and what it means: +1 where the dynamics map a box into
     themselves, I − J is nowhere singular and no point sits on a kink; None where that does not hold.
 
     By homotopy of F to a constant: the degree of I − F on the box is that of I. Two lost points can cancel.
     """
-    box = dynamics.invariant_box()
+    box, region = dynamics.invariant_box(), certificate["region"]
+    if any(one["dimension"] for one in certificate.get("sets", [])):
+        return None, "not defined: some fixed points are not isolated"
     if box is None:
         return None, "not defined: the dynamics are not bounded"
     if region is None or (np.array(region["low"]) > box[0]).any() or (np.array(region["high"]) < box[1]).any():
         return None, "not defined: the region leaves out a part of the box that holds every fixed point"
-    if _on_kink(dynamics, points).any():
+    if on_kink(dynamics, points, _error(dynamics, points)).any():
         return None, "not defined: a fixed point lies on a kink"
     gap = np.eye(points.shape[1]) - jacobian
     # The error of a point already holds |(I − J)⁻¹|; a point known to less than this share is not isolated.
@@ -119,15 +153,3 @@ def _linear_region(dynamics: Dynamics, points: np.ndarray) -> np.ndarray | None:
     if not dynamics.nonlinearity.piecewise_linear:
         return None
     return (dynamics.currents(points) >= dynamics.kinks()[:, None]).sum(0)
-
-
-def _on_kink(dynamics: Dynamics, points: np.ndarray) -> np.ndarray:
-    """(P,) True where a unit that matters sits on a kink, within the error of the point."""
-    matters = (dynamics.m != 0).any(1) & (dynamics.n != 0).any(0)
-    kinks, current = dynamics.kinks()[:, None], dynamics.currents(points)
-    room = _error(dynamics, points)[:, None] * np.linalg.norm(dynamics.m, axis=1)
-    room = room + EPS * (np.abs(current) + np.abs(kinks).max((0, 1), initial=0))
-    # Two kinks at one place may cancel (clipped ReLU with h = 0): only a change of slope counts.
-    left, right = np.nextafter(current - 2 * room, -np.inf), np.nextafter(current + 2 * room, np.inf)
-    bends = dynamics.slopes(left) != dynamics.slopes(right)
-    return ((np.abs(current - kinks) <= room).any(0) & bends & matters).any(1)

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from .checks import check_trials, choose_device
+from .checks import check_trials, choose_device, warn_of_collapse
 from .filter import smc_filter
 from .resampling import adaptive, systematic
 from .results import Fit, Posterior
-from .smoother import backward_sample
+from .smoother import backward_sample, smoothing_weights
 from .trials import Trials
 
 
@@ -26,6 +26,7 @@ def infer(
     seed: int = 0,
     batch_size: int = 32,
     keep_draws: bool = False,
+    marginal: bool = False,
     device: str = "auto",
     on_batch: Callable[[int, int], None] | None = None,
 ) -> Posterior:
@@ -51,6 +52,9 @@ def infer(
         Trials filtered at once. Part of the recipe: the noise depends on it.
     keep_draws : bool
         Keep the trajectories (S·repeats, B, T, R) in the result.
+    marginal : bool
+        Latents and rates are averages over the filter's particles with marginal smoothing weights (`smoothing_weights`) rather
+        than over draws: without the noise of drawing, at a cost of K² a bin.
     device : str
         "auto" takes CUDA when there is one.
     on_batch : function(done, total) or None
@@ -60,6 +64,11 @@ def infer(
     Posterior
     """
     check_trials(fit.model, trials)
+    if marginal and fit.model.observation.reach:
+        raise ValueError(
+            f"infer: marginal=True needs rates that depend on the present bin alone; {type(fit.model.observation).__name__} remembers "
+            "earlier ones. Leave it out: draws are whole trajectories."
+        )
     device = choose_device(device)
     model, proposal = fit.model.to(device).eval(), fit.proposal.to(device).eval()
     generator = torch.Generator(device).manual_seed(seed)
@@ -70,7 +79,7 @@ def infer(
             torch.tensor(array[rows], device=device).to(model.m if array.dtype.kind == "f" else torch.bool)
             for array in (trials.counts, trials.inputs, trials.seen)
         )
-        parts.append(_smooth_batch(model, proposal, y, u, seen, particles, draws, repeats, generator, keep_draws))
+        parts.append(_smooth_batch(model, proposal, y, u, seen, particles, draws, repeats, generator, keep_draws, marginal))
         if on_batch:
             on_batch(number + 1, len(batches))
     fit.model.cpu(), fit.proposal.cpu()
@@ -78,12 +87,14 @@ def infer(
         name: np.concatenate([part[name] for part in parts], axis)
         for name, axis in (("latents", 0), ("latents_sd", 0), ("rates", 0), ("log_evidence", 0), ("ess", 1))
     }
+    ess, seen = torch.as_tensor(joined["ess"]), torch.as_tensor(trials.seen.any(-1))
+    warn_of_collapse("infer", ess, seen, particles=particles, proposal=proposal)
     draws_kept = np.concatenate([part["draws"] for part in parts], 1) if keep_draws else None
-    settings = dict(particles=particles, draws=draws, repeats=repeats, seed=seed, batch_size=batch_size)
+    settings = dict(particles=particles, draws=draws, repeats=repeats, seed=seed, batch_size=batch_size, marginal=marginal)
     return Posterior(**joined, draws=draws_kept, settings=settings)
 
 
-def _smooth_batch(model, proposal, y, u, seen, particles, draws, repeats, generator, keep_draws) -> dict[str, np.ndarray]:
+def _smooth_batch(model, proposal, y, u, seen, particles, draws, repeats, generator, keep_draws, marginal) -> dict[str, np.ndarray]:
     """Filter and smooth one batch; sums are kept rather than trajectories, so memory does not grow with repeats."""
     total = square = rates = evidence = ess = 0
     kept = []
@@ -99,9 +110,9 @@ def _smooth_batch(model, proposal, y, u, seen, particles, draws, repeats, genera
             generator=generator,
             resample=adaptive(0.5, systematic),
         )
-        path = backward_sample(model, filtered, u, draws=draws, generator=generator)
-        total, square = total + path.mean(0), square + path.square().mean(0)
-        rates = rates + sum(model.observation.mean_path(z) for z in path) / draws
+        path = backward_sample(model, filtered, u, draws=draws, generator=generator) if keep_draws or not marginal else None
+        first, second, rate = _weighed(model, filtered, u) if marginal else _drawn(model, path)
+        total, square, rates = total + first, square + second, rates + rate
         evidence, ess = evidence + filtered.log_evidence, ess + filtered.ess
         if keep_draws:
             kept.append(path)
@@ -116,3 +127,16 @@ def _smooth_batch(model, proposal, y, u, seen, particles, draws, repeats, genera
     if keep_draws:
         arrays["draws"] = torch.cat(kept)
     return {name: value.cpu().numpy() for name, value in arrays.items()}
+
+
+def _drawn(model, path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Mean and mean square of z (B, T, R) and mean rates (B, T, N) of trajectories (S, B, T, R), one after the other."""
+    return path.mean(0), path.square().mean(0), sum(model.observation.mean_path(z) for z in path) / len(path)
+
+
+def _weighed(model, filtered, u) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The same of the filter's particles under their smoothing weights."""
+    weights = smoothing_weights(model, filtered, u).permute(1, 2, 0)[..., None]  # (K, B, T, 1)
+    z = filtered.particles.permute(1, 2, 0, 3)
+    rates = sum(weight * model.observation.mean(particle) for weight, particle in zip(weights, z))
+    return (weights * z).sum(0), (weights * z.square()).sum(0), rates

@@ -219,6 +219,10 @@ def build(options, trials: Trials, neurons: int | None = None):
         noise=getattr(nl, COVARIANCES[options.noise])(), biases=options.biases, filtered=options.filter_inputs, full=options.full_rank,
     )  # fmt: skip
     proposal = member("proposals", options.proposal)
+    if options.causal and "causal" not in inspect.signature(proposal).parameters:
+        raise ValueError(
+            f"nwb-lowrank fit: --causal is for the encoders; got --proposal {options.proposal}, which is causal as it is. Drop it."
+        )
     return model, proposal(causal=True) if options.causal else proposal()
 
 
@@ -263,6 +267,24 @@ def conclude(options, fit, trials: Trials, split: np.ndarray, bars) -> nl.Result
     return nl.Results(fit, trials, posterior, split, points, scores, reading)
 
 
+def rows_of(posterior: nl.Posterior, rows: np.ndarray) -> nl.Posterior:
+    """The posterior of some of its trials (bool array (B,))."""
+    draws = None if posterior.draws is None else posterior.draws[:, rows]
+    parts = {name: getattr(posterior, name)[rows] for name in ("latents", "latents_sd", "rates", "log_evidence")}
+    return replace(posterior, **parts, ess=posterior.ess[:, rows], draws=draws)
+
+
+def generate(results: nl.Results, *, draws: int, prior: bool, seed: int):
+    """What the fit makes up for the test trials, and its scores against them."""
+    test = results.split == "test"
+    if not test.any():
+        raise ValueError("generate: it is compared with test trials; this fit kept none back. Fit with --test above 0.")
+    posterior = None if prior else rows_of(results.posterior, test)
+    generated = nl.generate(results.fit, results.trials.select(test), posterior=posterior, draws=draws, seed=seed)
+    metric = nl.Generative(generated.observations, seed=seed)
+    return generated, nl.evaluate(results.posterior, results.trials, results.split, metrics=[metric])
+
+
 class Bars:
     """Progress bars of the warm start, the gradient steps and the inference, one after the other."""
 
@@ -284,6 +306,16 @@ class Bars:
     def batch(self, done: int, total: int) -> None:
         bar = self._bar("infer", total, "batch")
         bar.update(done - bar.n)
+
+    def count(self, stage: str, done: int, total: int) -> None:
+        bar = self._bar(stage, total, "fit")
+        bar.update(done - bar.n)
+
+    def say(self, line: str) -> None:
+        """A line above the bars."""
+        self.__exit__()
+        self.stage = self.bar = None
+        tqdm.write(line)
 
     def _bar(self, stage: str, total: int, unit: str) -> tqdm:
         if stage != self.stage:

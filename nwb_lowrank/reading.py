@@ -73,7 +73,16 @@ class Reading:
         sd = np.sqrt(posterior.latents_sd**2 @ (self.matrix.T**2).astype(posterior.latents_sd.dtype)) if draws is None else draws.std(0)
         return replace(posterior, latents=self.latents(posterior.latents), latents_sd=sd, draws=draws)
 
+    def _set(self, one: dict) -> dict:
+        """A set of fixed points that are not isolated, in this basis; it reaches as far as its points say."""
+        points = self.latents(np.array(one["points"]))
+        if not len(points) or one["low"] is None:
+            return {**one, "points": points.tolist()}
+        low, high = points.min(0), points.max(0)
+        return {**one, "points": points.tolist(), "low": low.tolist(), "high": high.tolist(), "length": float(np.linalg.norm(high - low))}
+
     def fixed_points(self, found):
         """FixedPoints in this basis; residuals are of the same equation, in the new coordinates at most |A| times larger."""
-        return replace(found, points=self.latents(found.points), jacobian=self.jacobian(found.jacobian),
+        return replace(found, points=self.latents(found.points), jacobian=self.jacobian(found.jacobian), boxes=None,
+                       certificate={**found.certificate, "sets": [self._set(one) for one in found.sets]},
                        residual=found.residual * np.abs(self.matrix).sum(1).max())  # fmt: skip

@@ -213,11 +213,13 @@ class FixedPoints:
     eigenvalues : complex array (P, R)
         Of the Jacobian, by falling modulus.
     stable : bool array (P,)
-        Every eigenvalue inside the unit circle.
+        Every eigenvalue inside the unit circle; on a kink of φ: proved to attract from every side.
     complete : bool
         True only when the search proved that no other fixed point lies in its region.
     certificate : dict
-        How the search ended: search, region, boxes, degree sum, what the flag rests on (JSON values).
+        How the search ended: search, region, boxes examined and left, tolerance, degree sum, what the flag rests on (JSON values).
+    boxes : array (P, 2, R) or None
+        Low and high corner of a box in which the point was proved to be the only one; NaN where it was not.
     """
 
     points: np.ndarray
@@ -227,16 +229,25 @@ class FixedPoints:
     stable: np.ndarray
     complete: bool
     certificate: dict = field(default_factory=dict)
+    boxes: np.ndarray | None = None
+
+    @property
+    def sets(self) -> list[dict]:
+        """Fixed points that are not isolated (continuous attractors): for each set its dimension, shape ('line', 'ring', ...),
+        kind across it, low and high corner, length, and some verified points of it. They are not among `points`."""
+        return self.certificate.get("sets", [])
 
     @property
     def kinds(self) -> list[str]:
-        """'attractor', 'repeller' or 'saddle (k unstable)', each with ', spiral' where eigenvalues are complex."""
+        """'attractor', 'repeller' or 'saddle (k unstable)', each with ', spiral' where eigenvalues are complex; on a kink of φ
+        what holds on every side of it."""
         names = []
         for values in self.eigenvalues:
             unstable = int((np.abs(values) >= 1).sum())
             name = "attractor" if unstable == 0 else "repeller" if unstable == len(values) else f"saddle ({unstable} unstable)"
             names.append(name + (", spiral" if (np.abs(values.imag) > 1e-9).any() else ""))
-        return names
+        on_kink = self.certificate.get("kink_kinds") or [None] * len(names)
+        return [sides or name for sides, name in zip(on_kink, names, strict=True)]
 
 
 @dataclass(frozen=True)

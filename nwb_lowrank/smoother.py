@@ -1,4 +1,4 @@
-"""backward_sample: whole trajectories from p(z_1:T | y_1:T) by backward simulation."""
+"""backward_sample: whole trajectories from p(z_1:T | y_1:T) by backward simulation; smoothing_weights: its marginals."""
 
 from __future__ import annotations
 
@@ -45,6 +45,37 @@ def backward_sample(model, filtered: Filtered, u: Tensor, *, draws: int, generat
             log_weights = filtered.log_weights[t] + Gaussian(transition.mean[None], transition.scale).log_prob(after)
             path[rows, :, t] = _take(filtered.particles[t], _categorical(log_weights, generator))
     return path
+
+
+@torch.no_grad()
+def smoothing_weights(model, filtered: Filtered, u: Tensor, *, chunk: int = 2**24) -> Tensor:
+    """Weights of the filter's own particles under p(z_t | y_1:T) (FFBSm; Doucet, Godsill, Andrieu 2000): no noise of draws, K² a bin.
+
+    w_t|T^i = w_t^i Σ_j w_t+1|T^j p(z_t+1^j | z_t^i) / Σ_l w_t^l p(z_t+1^j | z_t^l)
+
+    Parameters
+    ----------
+    model, filtered, u, chunk
+        As in `backward_sample`.
+
+    Returns
+    -------
+    (T, K, B)
+        They add up to 1 over K. Marginal means are Σ_i w_t|T^i f(z_t^i).
+    """
+    T, K, B, R = filtered.particles.shape
+    u, weights = model.drive(u), torch.empty_like(filtered.log_weights)
+    weights[-1] = filtered.log_weights[-1].softmax(0)
+    noise_scale = model.noise.scale()
+    size = max(1, chunk // (K * B * R))
+    for t in range(T - 2, -1, -1):
+        transition = model.transition(filtered.particles[t], u[:, t + 1], noise_scale)
+        weights[t] = 0
+        for rows in torch.arange(K, device=u.device).split(size):
+            after = filtered.particles[t + 1, rows, None]
+            log_weights = filtered.log_weights[t] + Gaussian(transition.mean[None], transition.scale).log_prob(after)
+            weights[t] += (weights[t + 1, rows, None] * log_weights.softmax(1)).sum(0)
+    return weights
 
 
 def _categorical(log_weights: Tensor, generator: torch.Generator) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
 import pandas as pd
@@ -13,14 +12,14 @@ from torch import Tensor
 
 from .batches import generator_of, minibatch, segments, tensors
 from .checkpoint import Checkpoint, blend, state_of
-from .checks import fingerprint
+from .checks import fingerprint, warn_of_collapse
 from .filter import smc_filter
 from .recipe import recipe
 from .resampling import adaptive, systematic, with_gradient
 from .results import Fit, FitSettings
 from .smoother import backward_sample
 from .trials import Trials, split_indices
-from .warm_start import complete_data_objective, smoothed, wake_objective
+from .warm_start import complete_data_objective, frozen, smoothed, wake_objective
 
 WARM_LOOKS = 12  # at the validation trials during the warm start
 VALIDATION = 4  # times the training particles: the choice of the best state must not hang on the noise of the bound
@@ -169,13 +168,13 @@ class Training:
         generator = generator_of(self.seed, self.step, self.device)
         rows = minibatch(self.training, self.settings.batch_size, self.step, self.seed).to(self.device)
         batch = segments([x[rows] for x in self.data], self.settings.segment, generator)
-        seen = []
+        seen, learns = [], any(parameter.requires_grad for parameter in self.proposal.parameters())
 
         def objective() -> Tensor:
-            with _frozen(self.proposal if self.settings.wake else None):
+            with frozen(self.proposal if self.settings.wake else None):
                 bound, ess, out = self._bound(batch, generator, hide=None if self.settings.wake else self._hidden(batch[2], generator))
             seen.extend((float(bound.detach()), float(ess)))
-            return bound + self._wake(batch, out, generator) if self.settings.wake else bound
+            return bound + self._wake(batch, out, generator) if self.settings.wake and learns else bound
 
         return (None, None) if self._ascend(objective, learning_rate(self.settings, self.step)) is None else tuple(seen)
 
@@ -320,20 +319,9 @@ class Training:
             generator=generator_of(self.seed, 2**41, self.device),
         )
         mean = (out.log_weights.softmax(1)[..., None] * out.particles).sum(1)
-        self.model.extent.copy_((mean.abs() * scored.any(-1).T[..., None]).amax((0, 1)))
-
-
-@contextmanager
-def _frozen(module):
-    """Gradients pass through the module's output, but none is collected for its parameters (None: nothing is frozen)."""
-    parameters = [] if module is None else [parameter for parameter in module.parameters() if parameter.requires_grad]
-    for parameter in parameters:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.requires_grad_(True)
+        recorded = scored.any(-1)
+        warn_of_collapse("fit", out.ess, recorded, particles=self.settings.particles, proposal=self.proposal)
+        self.model.extent.copy_((mean.abs() * recorded.T[..., None]).amax((0, 1)))
 
 
 def learning_rate(settings: FitSettings, step: int) -> float:

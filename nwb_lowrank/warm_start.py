@@ -10,11 +10,14 @@ trajectories, Σ log q(z_t | z_{t−1}, y) (the wake-phase of Bornschein & Bengi
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor
 
 from .filter import smc_filter
 from .gaussian import Gaussian, Message, Scale
+from .proposals.base import About
 from .resampling import Resampler, systematic
 from .smoother import backward_sample
 
@@ -64,12 +67,27 @@ def wake_objective(model, proposal, batch, path: Tensor, hide: Tensor | None = N
     S, B, T, R = path.shape
     recorded = scored.any(-1).to(y)
     seen = seen if hide is None else seen & ~hide
-    messages = proposal.look(model, y * seen, u, seen)
     with torch.no_grad():
         initial, prior = _priors(model, u, path)
         means = torch.cat([initial.mean.expand(S, B, R)[:, :, None], prior.mean], 2)
-    pairs = ((initial.scale, slice(0, 1)), (prior.scale, slice(1, T)))
-    return sum(_log_proposal(scale, messages, means, path, recorded, span) for scale, span in pairs) / (S * recorded.sum())
+    with frozen(model):
+        messages = proposal.look(model, y * seen, u, seen)
+        parts = [_log_proposal(model, proposal, scale, messages, means, path, (y, u, seen, recorded), span)
+                 for scale, span in ((initial.scale, slice(0, 1)), (prior.scale, slice(1, T)))]  # fmt: skip
+    return sum(parts) / (S * recorded.sum())
+
+
+@contextmanager
+def frozen(module):
+    """Gradients pass through the module's output, but none is collected for its parameters (None: nothing is frozen)."""
+    parameters = [] if module is None else [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)
 
 
 def _priors(model, u: Tensor, path: Tensor) -> tuple[Gaussian, Gaussian]:
@@ -79,16 +97,17 @@ def _priors(model, u: Tensor, path: Tensor) -> tuple[Gaussian, Gaussian]:
     return model.initial(u[:, 0]), model.transition(path[:, :, :-1], u[:, 1:].expand(S, B, T - 1, u.shape[-1]))
 
 
-def _log_proposal(scale: Scale, messages: Message, means: Tensor, path: Tensor, recorded: Tensor, span: slice) -> Tensor:
-    """Σ log q over the bins of `span`, whose priors share one scale."""
-    update = scale.times(Message(messages.precision[span], messages.shift[span]))
+def _log_proposal(model, proposal, scale: Scale, messages: Message | None, means: Tensor, path: Tensor, batch, span: slice) -> Tensor:
+    """Σ log q over the bins of `span`, whose priors share one scale: bins and trials become the trials of one propose."""
 
     def rows(x: Tensor) -> Tensor:
-        """(S, B, t, R) -> (t·B, S, R): one small matrix a bin and trial, its draws as columns."""
-        return x[:, :, span].permute(2, 1, 0, 3).flatten(0, 1)
+        """(..., B, T, X) -> (..., t·B, X), bin by bin as the messages are."""
+        return x[..., span, :].transpose(-3, -2).flatten(-3, -2)
 
-    gain, inverse = update.gain.flatten(0, 1), update.scale.inverse.flatten(0, 1)
-    mean = rows(means) @ gain.mT + update.shift.flatten(0, 1)[:, None]
-    white = (rows(path) - mean) @ inverse.mT
-    log_q = -0.5 * white.square().sum(-1) - update.scale.log_normaliser.flatten()[:, None]
-    return (log_q * recorded[:, span].T.reshape(-1, 1)).sum()
+    y, u, seen, recorded = batch
+    update = None if messages is None else scale.times(Message(*(part[span].flatten(0, 1) for part in messages)))
+    past = model.observation.remember(y * seen, seen)
+    past = None if past is None else past[:, span].transpose(0, 1).flatten(0, 1)
+    about = About(rows(y * seen), rows(u), rows(seen), update, past)
+    q = proposal.propose(model, Gaussian(rows(means), scale), about)
+    return (q.log_prob(rows(path)) * rows(recorded[..., None])[:, 0]).sum()

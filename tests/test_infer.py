@@ -29,12 +29,15 @@ def same_bits(first, second):
     return all(getattr(first, name).tobytes() == getattr(second, name).tobytes() for name in ARRAYS)
 
 
-def test_latents_rates_and_evidence_are_the_exact_smoothers():
+@pytest.mark.parametrize("marginal", [False, True])
+def test_latents_rates_and_evidence_are_the_exact_smoothers(marginal):
     """The same trial 40 times: independent filters whose spread gives the standard error."""
     world, K = linear_world(), 300
     truth, (C, d) = exact(world), state_space(world.model, world.u[0])[5:7]
     many = repeat(world, 40)
-    posterior = infer(fit_of(world, LinearGaussian()), trials_of(many), particles=K, draws=100, batch_size=40, device="cpu")
+    posterior = infer(
+        fit_of(world, LinearGaussian()), trials_of(many), particles=K, draws=100, batch_size=40, device="cpu", marginal=marginal
+    )
     # float32 data in, float64 inside; the smoother's bias is O(1/K) at variances of about 1
     within(posterior.latents, truth.mean, allowance=3 / K)
     within(posterior.rates, truth.mean @ C.T + d, allowance=6 / K)
@@ -85,7 +88,7 @@ def test_the_seed_decides_and_nothing_else_is_touched():
     assert {name: value.tobytes() for name, value in fitted.state().items()} == before
     assert torch.equal(torch.get_rng_state(), state)
     np.testing.assert_array_equal(trials.counts, counts)
-    assert first.settings == dict(particles=16, draws=8, repeats=1, seed=1, batch_size=32)
+    assert first.settings == dict(particles=16, draws=8, repeats=1, seed=1, batch_size=32, marginal=False)
 
 
 def test_batches_are_independent_looks_at_the_same_posterior():

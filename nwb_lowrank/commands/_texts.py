@@ -17,8 +17,8 @@ def results_options(command, json_too: bool = True) -> None:
 def scores_text(scores) -> str:
     if not scores:
         return "no score: nothing was held out and there is no behaviour to decode"
-    lines = [f"{'metric':<14}{'value':>9}  split  bin     of"]
-    lines += [f"{s.metric:<14}{s.value:>9.4f}  {s.split:<5}  {s.bin_width * 1e3:.4g} ms  {s.note}" for s in scores]
+    lines = [f"{'metric':<14}{'value':>9}  split    bin     of"]
+    lines += [f"{s.metric:<14}{s.value:>9.4f}  {s.split:<7}  {s.bin_width * 1e3:.4g} ms  {s.note}" for s in scores]
     return "\n".join(lines)
 
 
@@ -33,4 +33,16 @@ def fixed_points_text(points, bin_width: float | None = None) -> str:
         lines.append(f"  {kind:<27} z = ({where})  eigenvalues {spectrum}  residual {residual:.1e}")
         if bin_width is not None:
             lines.append(f"    {describe(values, bin_width)}")
+    lines[1:1] = [_set_text(one) for one in points.sets]
     return "\n".join(lines + [f"  … and {found - MOST_POINTS} more (--json lists all)"] * (found > MOST_POINTS))
+
+
+def _set_text(one: dict) -> str:
+    """One set of fixed points that are not isolated."""
+    kind = f" {one['kind']}" if one["kind"] else ""
+    if one["low"] is None:
+        return f"  {one['shape']}{kind} (continuous: {one['dimension']}-dimensional)"
+    reach = ", ".join(f"{a:.4g} to {b:.4g}" for a, b in zip(one["low"], one["high"]))
+    if one["dimension"] == 0:
+        return f"  a point that is not proved isolated (I − J is singular there)  z in ({reach})"
+    return f"  {one['shape']}{kind} (continuous: {one['dimension']}-dimensional)  z in ({reach}), {one['length']:.4g} across"

@@ -15,6 +15,7 @@ def add(commands):
     command.set_defaults(run=run)
     results_options(command)
     command.add_argument("--infer", action="store_true", help="infer again with the stored model instead of using the stored rates")
+    command.add_argument("--generative", type=int, metavar="DRAWS", help="also let the fit run freely, so many times, and score that")
     return command
 
 
@@ -24,6 +25,10 @@ def run(options) -> None:
     if options.infer:
         posterior = nl.infer(results.fit, results.trials, **posterior.settings)
     scores = nl.evaluate(posterior, results.trials, results.split)
+    if options.generative:
+        from .. import job
+
+        scores += job.generate(results, draws=options.generative, prior=False, seed=0)[1]
     if options.json:
         print(json.dumps([vars(score) for score in scores]))
     else:

@@ -25,10 +25,11 @@ def add(commands):
     return command
 
 
-def add_options(command, *, model: bool = True, many: bool = True) -> None:
+def add_options(command, *, model: bool = True, many: bool = True, rank: bool = True, output: bool = True) -> None:
     """Every option of a fit.
 
-    Commands that adapt a fit have its model already, and those that do not fit one recording each (`many`) take one rank and one seed.
+    Commands that adapt a fit have its model already, and those that do not fit one recording each (`many`) take one rank and one seed;
+    those that choose the rank have an option of their own for it, and those that write no file none for the `output`.
     """
     data = command.add_argument_group("data")
     data.add_argument("--bin", type=float, metavar="S", help="bin width, seconds; calcium traces may leave it out (one frame a bin)")
@@ -59,8 +60,10 @@ def add_options(command, *, model: bool = True, many: bool = True) -> None:
                        help="of the active neurons, for co-smoothing (%(default)s); a `heldout` column of the file goes first")  # fmt: skip
     split.add_argument("--forecast", type=int, default=0, metavar="BINS", help="last bins of every trial, for forward prediction")
     if model:
-        _model_options(command.add_argument_group("model"), many)
+        _model_options(command.add_argument_group("model"), many, rank)
     _training_options(command.add_argument_group("training"), many)
+    if not output:
+        return command.set_defaults(folder=None, stream=False, output=None, in_place=False)
     out = command.add_argument_group("output")
     out.add_argument("--reading", choices=("loadings", "units"), help="the basis in which latents and fixed points are shown: the one "
                      "in which these weights are orthonormal, ordered by variance")  # fmt: skip
@@ -81,9 +84,10 @@ def add_options(command, *, model: bool = True, many: bool = True) -> None:
     many.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler instead, such as tcp://host:8786")
 
 
-def _model_options(model, many: bool) -> None:
+def _model_options(model, many: bool, rank: bool) -> None:
     several = "; several: one fit each" if many else ""
-    model.add_argument("--rank", type=int, nargs="+" if many else None, required=True, help=f"R, latent dimensions{several}")
+    if rank:
+        model.add_argument("--rank", type=int, nargs="+" if many else None, required=True, help=f"R, latent dimensions{several}")
     model.add_argument("--hidden", type=int, default=64, metavar="H", help="hidden units of the network (%(default)s)")
     model.add_argument("--nonlinearity", default="clipped_relu", help="clipped_relu, relu, tanh or identity (%(default)s)")
     model.add_argument("--observation", help="poisson, negative_binomial, bernoulli, gaussian, calcium or zero_inflated_gamma "
@@ -95,7 +99,9 @@ def _model_options(model, many: bool) -> None:
     model.add_argument("--filter-inputs", action="store_true", help="the network filters its inputs with its own decay")
     model.add_argument("--full-rank", action="store_true", help="the control: one latent a hidden unit (--rank only starts it)")
     model.add_argument("--noise", choices=("scalar", "diagonal", "full"), default="diagonal", help="covariance of the latent noise")
-    model.add_argument("--proposal", default="encoder", help="encoder, bootstrap or linear_gaussian (%(default)s)")
+    model.add_argument(
+        "--proposal", default="encoder", help="encoder, laplace, encoder_laplace, bootstrap or linear_gaussian (%(default)s)"
+    )
     model.add_argument("--causal", action="store_true", help="the encoder looks at past and present bins only")
 
 

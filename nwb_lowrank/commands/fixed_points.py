@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+from tqdm import tqdm
+
 import nwb_lowrank as nl
 
 from ._texts import fixed_points_text, results_options
@@ -16,8 +18,11 @@ def add(commands):
     )
     command.set_defaults(run=run)
     results_options(command)
-    command.add_argument("--search", help="certified or newton (by the nonlinearity)")
+    command.add_argument("--search", help="certified, regions or newton (by the nonlinearity and the rank)")
     command.add_argument("--input", type=float, nargs="+", metavar="U", help="constant input (zero)")
+    command.add_argument("--budget", type=seconds, metavar="TIME", help="such as 60s or 5m: then what was found is told (no limit)")
+    command.add_argument("--region", type=float, nargs="+", metavar="X", help="low and high of every latent: LOW1 HIGH1 LOW2 HIGH2 ...")
+    command.add_argument("--state", metavar="FILE", help="keep what --budget left unexamined, and go on from it the next time")
     command.add_argument("--cycles", action="store_true", help="cycles of the map as well, from orbits of the data's latents")
     command.add_argument("--portrait", action="store_true",
                          help="all of it: attractors and a name for the portrait, cycles, slow points, switching under noise")  # fmt: skip
@@ -27,14 +32,44 @@ def add(commands):
     return command
 
 
-def run(options) -> None:
+def seconds(text: str) -> float:
+    """'90', '90s', '1.5m' or '1h' as seconds."""
+    scale = {"s": 1, "m": 60, "h": 3600}.get(text[-1:], None)
+    value = float(text[:-1]) * scale if scale else float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError(text)
+    return value
+
+
+def chosen_search(options, rank: int):
+    """The search that the options ask for; None leaves the choice to `find_fixed_points`."""
     from .. import job
 
+    extra = {name: value for name, value in (("budget", options.budget), ("state", options.state)) if value is not None}
+    if options.region is not None:
+        if len(options.region) != 2 * rank:
+            raise ValueError(
+                f"nwb-lowrank fixed-points: --region must be low and high of each of the {rank} latents ({2 * rank} numbers); "
+                f"got {len(options.region)}."
+            )
+        extra["region"] = [options.region[::2], options.region[1::2]]
+    name = options.search or ("certified" if extra else None)
+    if name is None:
+        return None
+    if name != "certified" and extra.keys() - {"region"}:
+        raise ValueError(
+            f"nwb-lowrank fixed-points: --budget and --state are for the certified search; got --search {name}. Leave one out."
+        )
+    return job.member("searches", name)(**extra)
+
+
+def run(options) -> None:
     if options.save and not options.portrait:
         raise ValueError("nwb-lowrank fixed-points: --save stores a portrait; got --save without --portrait. Add --portrait.")
     results = nl.read_results(options.file, options.run_name)
-    search = None if options.search is None else job.member("searches", options.search)()
-    points = nl.find_fixed_points(results.fit.model, u=options.input, search=search)
+    search = chosen_search(options, results.fit.model.rank)
+    with Bar() as bar:
+        points = nl.find_fixed_points(results.fit.model, u=options.input, search=search, on_round=bar)
     found = _rest(options, results, points, search)
     shown = points if results.reading is None else results.reading.fixed_points(points)
     if options.json:
@@ -119,3 +154,20 @@ def _save(options, results, points, portrait) -> None:
     results = replace(results, portrait=portrait, fixed_points=points if at_zero else results.fixed_points)
     path = nl.write_nwb(options.file, results, in_place=True, run=options.run_name or runs[0], overwrite=True)
     print(f"written: {path}")
+
+
+class Bar:
+    """A progress bar that appears once a search takes a second; it shows the share of the region that is decided."""
+
+    def __init__(self):
+        self.bar = tqdm(total=1.0, delay=1.0, desc="fixed points", bar_format="{desc}: {percentage:3.0f}%|{bar}| {elapsed} {postfix}")
+
+    def __enter__(self) -> Bar:
+        return self
+
+    def __exit__(self, *error) -> None:
+        self.bar.close()
+
+    def __call__(self, looked) -> None:
+        self.bar.update(1 - looked.left - self.bar.n)
+        self.bar.set_postfix_str(f"{looked.boxes} boxes, {looked.waiting} waiting, {looked.found} points")

@@ -10,8 +10,9 @@ FAR = 1e8  # an orbit beyond this multiple of its starts' size has left for good
 
 
 def step(dynamics: Dynamics, z: np.ndarray) -> np.ndarray:
-    """F(z), (..., R) -> (..., R)."""
-    return z + dynamics.change(z)
+    """F(z), (..., R) -> (..., R); silent where it overflows."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return z + dynamics.change(z)
 
 
 def orbit(dynamics: Dynamics, z: np.ndarray, steps: int) -> np.ndarray:

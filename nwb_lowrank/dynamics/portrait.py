@@ -17,7 +17,7 @@ from .cycles import find_cycles
 from .naming import name_of, reasons_of
 from .orbits import principal
 from .slow import find_slow_points
-from .transitions import switching, visits
+from .transitions import Diverged, switching, visits
 
 FALLBACK = (64, 100)  # trials and bins of a simulation that stands in for data
 
@@ -80,8 +80,10 @@ def portrait(
         settings=dict(starts=len(begin), from_data=given, cycles_searched=cycles, seed=seed),
     )  # fmt: skip
     if noise and attractors:
-        covariance = _covariance(model)
-        found = replace(found, switching=switching(dynamics, covariance, seen, attractors, centre=centre, axes=axes, seed=seed))
+        try:
+            found = replace(found, switching=switching(dynamics, _covariance(model), seen, attractors, centre=centre, axes=axes, seed=seed))
+        except Diverged:
+            found = replace(found, reasons=[*found.reasons, "noise drives every orbit out of all basins: they diverge"])
     if given and attractors:
         found = replace(found, visits=visits(dynamics, np.where(inside[..., None], latents, 0.0), lengths, attractors))
     return found

@@ -8,17 +8,22 @@ from scipy.spatial import cKDTree
 from ..searches.base import Dynamics
 from .attractors import settle_labels
 from .base import Attractor, Switching, Visits
-from .orbits import principal, step
+from .orbits import FAR, bounded, principal, step
 
 GRID = 40  # cells along each side of the density
+
+
+class Diverged(ValueError):
+    """Under noise no orbit stays where it is finite."""
 
 
 def noisy_orbits(dynamics: Dynamics, chol: np.ndarray, z: np.ndarray, bins: int, random: np.random.Generator) -> np.ndarray:
     """(bins + 1, W, R): z_t = F(z_{t−1}) + chol · N(0, 1) from every row of z (W, R)."""
     path = np.empty((bins + 1, *z.shape))
     path[0] = z
+    limit = FAR * (1 + np.abs(z).max(initial=0))
     for t in range(bins):
-        path[t + 1] = step(dynamics, path[t]) + random.normal(size=z.shape) @ chol.T
+        path[t + 1] = bounded(step(dynamics, path[t]), limit) + random.normal(size=z.shape) @ chol.T
     return path
 
 
@@ -56,7 +61,7 @@ def switching(
     path = noisy_orbits(dynamics, chol, begin, burn_in + bins, random)[1:]
     path = path[:, np.isfinite(path[-1]).all(1)]
     if not path.size:
-        raise ValueError(
+        raise Diverged(
             "switching: expected stochastic dynamics that stay bounded; every walker diverged. Fit again, or look without noise."
         )
     cores = _cores(dynamics, chol, attractors, random)

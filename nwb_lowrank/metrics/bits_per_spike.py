@@ -34,16 +34,20 @@ def bits_per_spike(rates, counts, mask=None) -> float:
     ValueError
         Shapes differ, or an evaluated rate is negative or not finite.
     """
+    gain, spikes = poisson_gain(rates, counts, mask)
+    return float(gain / spikes / np.log(2)) if spikes else float("nan")
+
+
+def poisson_gain(rates, counts, mask=None) -> tuple[float, float]:
+    """log L(rates) − log L(null) in nats, and the number of spikes; parameters and errors as in `bits_per_spike`."""
     rates, counts, mask = _checked(rates, counts, mask)
     if (rates[mask] < 0).any():
         raise ValueError("bits_per_spike: rates must not be negative; got a negative rate. Pass expected spikes per bin.")
-    spikes = counts[mask].sum()
-    if spikes == 0:
-        return float("nan")
-    rates = np.where(mask, np.maximum(rates, SMALLEST_RATE), 1.0)
-    null = np.maximum(_mean(counts, mask), SMALLEST_RATE)
-    gain = _log_likelihood(rates, counts)[mask].sum() - _log_likelihood(np.broadcast_to(null, rates.shape), counts)[mask].sum()
-    return float(gain / spikes / np.log(2))
+    counts = np.where(mask, counts, 0)
+    rates = np.where(mask, _positive(rates), 1.0)
+    null = np.broadcast_to(_positive(_mean(counts, mask)), rates.shape)
+    gain = _log_likelihood(rates, counts)[mask].sum() - _log_likelihood(null, counts)[mask].sum()
+    return float(gain), float(counts.sum())
 
 
 def explained_variance(prediction, signal, mask=None) -> float:
@@ -90,6 +94,11 @@ def _checked(rates, counts, mask):
     if not np.isfinite(rates[mask]).all():
         raise ValueError("rates must be finite; got NaN or infinity in an evaluated entry. Mask it or predict it.")
     return rates, counts, mask
+
+
+def _positive(rates: np.ndarray) -> np.ndarray:
+    """Zeros, and nothing else, replaced as the benchmark does."""
+    return np.where(rates == 0, SMALLEST_RATE, rates)
 
 
 def _mean(values: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -17,11 +17,9 @@ class LinearGaussian(Proposal):
     def attach(self, model):
         needs = "LinearGaussian needs a GaussianSignal observation"
         if not isinstance(model.observation, GaussianSignal):
-            raise TypeError(f"{needs}; this model has {type(model.observation).__name__}. Use Encoder(...) or Bootstrap().")
+            raise TypeError(f"{needs}; this model has {type(model.observation).__name__}. Use Encoder(...), Laplace() or Bootstrap().")
         if not isinstance(model.observation.readout, Affine):
-            raise TypeError(
-                f"{needs} with an Affine() readout; this model has {type(model.observation.readout).__name__}. Use Encoder(...)."
-            )
+            raise TypeError(f"{needs} with an Affine() readout; this model has {type(model.observation.readout).__name__}. Use Laplace().")
         return self
 
     def look(self, model, y, u, seen):

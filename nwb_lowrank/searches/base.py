@@ -74,6 +74,21 @@ class Dynamics:
         with torch.no_grad():
             return self.nonlinearity.kinks().numpy()
 
+    def touching(self, slope: np.ndarray) -> np.ndarray:
+        """(J, ..., H) the currents at which a smooth φ has this slope (..., H), NaN where none."""
+        with torch.no_grad():
+            return self.nonlinearity.touching(torch.from_numpy(slope)).numpy()
+
+    def inflections(self) -> np.ndarray:
+        """(J, H) where the slope of a smooth φ has an extreme."""
+        with torch.no_grad():
+            return self.nonlinearity.inflections().numpy()
+
+    @property
+    def certifiable(self) -> bool:
+        """φ has lines near it that `Certified` can prove things with."""
+        return self.nonlinearity.piecewise_linear or self.nonlinearity.touching(self.nonlinearity.h.detach()) is not None
+
     def currents(self, z: np.ndarray) -> np.ndarray:
         """m z + drive, (..., R) -> (..., H)."""
         return z @ self.m.T + self.drive
@@ -183,17 +198,33 @@ def _size(change: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
-    """What a search found: points (P, R) not yet verified, whether no other can exist in its region, and why."""
+    """What a search found.
+
+    Parameters
+    ----------
+    points : (P, R), not yet verified
+    complete : bool
+        No other can exist in the search's region.
+    certificate : dict
+        How that is known, JSON values.
+    boxes : (P, 2, R) or None
+        For each point, a box in which it was proved to be the only one; NaN where it was not.
+    """
 
     points: np.ndarray
     complete: bool
     certificate: dict = field(default_factory=dict)
+    boxes: np.ndarray | None = None
 
 
 class Search(ABC):
     """A way to look for the solutions of F(z) = z. Arguments are kept under their own names."""
 
     @abstractmethod
-    def candidates(self, dynamics: Dynamics) -> Candidates:
+    def candidates(self, dynamics: Dynamics, on_round=None) -> Candidates:
         """Look. The certificate holds JSON values, at least `region` (low and high lists, or None for all of
-        space) and `reason`; `find_fixed_points` adds the search's name and the degree sum."""
+        space) and `reason`; `find_fixed_points` adds the search's name and the degree sum.
+
+        on_round : function of `bisection.Looked`, or None
+            Called now and then by a search that takes long.
+        """

@@ -16,7 +16,8 @@ class Pieces:
     """F(z) − z = linear z + n φ(m z + drive) + constant, over the units that may bend.
 
     φ_i(x) = level_i + slope_i x + Σ_j jump_ij max(x − kink_ij, 0) is continuous. `slack` (H,) bounds the
-    rounding of the currents and `error` (R,) that of the whole, anywhere in the box they were made for.
+    rounding of the currents, `error` (R,) that of the whole and `blur` (R, R) that of its slope, anywhere in the box they
+    were made for.
     """
 
     linear: np.ndarray
@@ -30,6 +31,7 @@ class Pieces:
     jumps: np.ndarray
     slack: np.ndarray
     error: np.ndarray
+    blur: np.ndarray
 
     @classmethod
     def of(cls, dynamics: Dynamics, low: np.ndarray, high: np.ndarray) -> Pieces:
@@ -47,7 +49,9 @@ class Pieces:
         terms = (len(drive) + len(low) + 8) * EPS
         error = terms * (furthest + np.abs(n) @ (np.abs(level) + np.abs(slope) * reach + bends))
         linear = (dynamics.decay - 1) * np.eye(len(low))
-        return cls(linear, np.zeros(len(low)), m, n, drive, level, slope, kinks, jumps, terms * reach, error).within(low, high)
+        steepest = np.abs(slope) + np.abs(jumps).sum(0)
+        blur = terms * (np.abs(linear) + (np.abs(n) * steepest) @ np.abs(m))
+        return cls(linear, np.zeros(len(low)), m, n, drive, level, slope, kinks, jumps, terms * reach, error, blur).within(low, high)
 
     def within(self, low: np.ndarray, high: np.ndarray) -> Pieces:
         """The same for boxes inside (low, high): units without a kink there join the linear part."""
@@ -67,13 +71,15 @@ class Pieces:
             y += jump * np.maximum(x - kink, 0)
         return y
 
-    def secants(self, centre: np.ndarray, half: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def secants(self, centre: np.ndarray, half: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Lines near φ over the currents of the boxes centre ± half (S, R).
 
         Returns
         -------
         slope, value, spread : (S, H)
             |φ(x) − value − slope (x − currents at the centre)| ≤ spread in the box.
+        stray : (S, H)
+            |φ'(x) − slope| ≤ stray in the box.
         bent : bool (S,)
             A unit has a kink in the box.
         """
@@ -91,7 +97,26 @@ class Pieces:
             middle = np.where(here, value - slope * (kink - x), bottom)
             np.minimum(least, middle, out=least)
             np.maximum(most, middle, out=most)
-        return slope, (least + most) / 2, np.where(bent, (most - least) / 2, 0.0), bent.any(1)
+        spread, stray = np.where(bent, (most - least) / 2, 0.0), self._stray(low, slope, inside)
+        return slope, (least + most) / 2, spread, np.where(bent, stray, 0.0), bent.any(1)
+
+    def _stray(self, low: np.ndarray, slope: np.ndarray, inside: list[np.ndarray]) -> np.ndarray:
+        piece = self.slope + sum(jump * (kink < low) for kink, jump in zip(self.kinks, self.jumps, strict=True))
+        stray = np.abs(piece - slope)
+        for jump, here in zip(self.jumps, inside, strict=True):
+            piece = piece + np.where(here, jump, 0.0)
+            stray = np.maximum(stray, np.abs(piece - slope))
+        return stray
+
+    def table(self) -> tuple[np.ndarray, ...]:
+        """What `kernel.search` reads: every array contiguous, a row a unit, its kinks rising."""
+        order = np.argsort(self.kinks, axis=0, kind="stable")
+        kinks, jumps = np.take_along_axis(self.kinks, order, 0), np.take_along_axis(self.jumps, order, 0)
+        there = np.where(kinks == NOWHERE, 0.0, kinks)
+        slopes = self.slope + np.concatenate([0 * kinks[:1], np.cumsum(jumps, 0)])
+        levels = self.level - np.concatenate([0 * kinks[:1], np.cumsum(jumps * there, 0)])
+        parts = self.m, self.n.T, self.drive, self.slack, kinks.T, self.phi(there).T, slopes.T, levels.T
+        return tuple(np.ascontiguousarray(part) for part in parts)
 
     def _slope_at(self, x: np.ndarray) -> np.ndarray:
         return self.slope + sum(jump * (x > kink) for kink, jump in zip(self.kinks, self.jumps, strict=True))

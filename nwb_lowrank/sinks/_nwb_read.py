@@ -134,5 +134,6 @@ def _fixed_points(tables: dict, settings: dict, fit: Fit) -> FixedPoints | None:
     column = {name: read(tables["fixed_points"][name].data) for name in tables["fixed_points"].colnames}
     eigenvalues = column["eigenvalues_real"] + 1j * column["eigenvalues_imag"]
     return FixedPoints(
-        column["kappa"], column["residual"], column["jacobian"], eigenvalues, column["stable"].astype(bool), complete, certificate
-    )
+        column["kappa"], column["residual"], column["jacobian"], eigenvalues, column["stable"].astype(bool), complete, certificate,
+        column.get("box"),
+    )  # fmt: skip

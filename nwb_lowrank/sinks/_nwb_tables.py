@@ -182,6 +182,8 @@ def _fixed_points(nwb, results: Results, run: str) -> list:
         _column("stable", "Every eigenvalue inside the unit circle", found.stable),
         _column("kind", "Kind of the fixed point", found.kinds),
     ]
+    if found.boxes is not None:
+        columns.append(_column("box", "Low and high corner of a box that holds no other fixed point; NaN: not proved", found.boxes))
     return [_table(run, "fixed_points", "Fixed points of the noise-free latent dynamics", columns)]
 
 

@@ -74,7 +74,7 @@ def test_the_cycle_turns_and_attracts(named):
     np.testing.assert_allclose(np.linalg.norm(z, axis=1), 1.0, atol=1e-3)  # fitted by regression
     turned = step(cycle_teacher(), z)
     angle = np.angle((turned[:, 0] + 1j * turned[:, 1]) / (z[:, 0] + 1j * z[:, 1]))
-    np.testing.assert_allclose(angle, 2 * np.pi * 1.5 * WIDTH, rtol=1e-4)
+    np.testing.assert_allclose(angle, 2 * np.pi * 1.5 * WIDTH, rtol=1e-3)
     (cycle,) = named[cycle_teacher].attractors
     assert cycle.period * WIDTH == pytest.approx(1 / 1.5, rel=1e-4)
     # r ← r + 0.1 r (1 − r²) has slope 0.8 at 1
@@ -106,13 +106,15 @@ def test_lorenz_is_lorenz(named):
     assert spectrum.kaplan_yorke == pytest.approx(2.06, abs=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make, name", [(line_teacher, "line attractor"), (ring_teacher, "ring attractor"),
                                         (cycle_teacher, "limit cycle"), (decision_teacher, "bistable switch")])  # fmt: skip
-@pytest.mark.parametrize("seed", [1])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_names_do_not_hang_on_the_starts(make, name, seed):
     assert portrait(make(), bin_width=WIDTH, seed=seed, noise=False, cycles=False).name == name
 
 
+@pytest.mark.slow
 def test_a_linear_map_of_the_latents_changes_no_name():
     """z is free up to any invertible linear map: S z with m S⁻¹ and S n is the same network."""
     S = np.array([[3.0, 1.0], [-0.5, 0.2]])

@@ -10,9 +10,11 @@ from problems import exact, generator, linear_world, poisson_world, randomise, r
 from nwb_lowrank import proposals
 from nwb_lowrank.families import members
 from nwb_lowrank.filter import smc_filter
+from nwb_lowrank.gaussian import DiagonalCovariance, FullCovariance, ScalarCovariance
 from nwb_lowrank.proposals import Encoder, LinearGaussian
 from nwb_lowrank.proposals.base import Proposal
 from nwb_lowrank.recipe import build, recipe
+from nwb_lowrank.resampling import adaptive, multinomial, never, systematic, with_gradient
 
 FAMILY = members(proposals, Proposal)
 CASES = dict(FAMILY, **{"encoder, causal": lambda: Encoder(causal=True)})
@@ -38,7 +40,7 @@ def run(world, proposal, *, seen=None, scored=None, particles=8, seed=0):
 
 
 def test_the_folder_is_not_empty():
-    assert {"bootstrap", "linear_gaussian", "encoder"} <= set(FAMILY)
+    assert {"bootstrap", "linear_gaussian", "encoder", "laplace", "encoder_laplace"} <= set(FAMILY)
 
 
 def test_evidence_is_unbiased_with_and_without_held_out_entries(case):
@@ -49,6 +51,23 @@ def test_evidence_is_unbiased_with_and_without_held_out_entries(case):
     for shown in (many.mask, seen):
         out = run(many, proposal, seen=shown, scored=many.mask)
         within((out.log_evidence - exact(world).log_evidence).exp(), 1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", [systematic, multinomial, never, adaptive(0.5), with_gradient(systematic)], ids=str)
+@pytest.mark.parametrize("noise", [ScalarCovariance, DiagonalCovariance, FullCovariance])
+@pytest.mark.parametrize("name", CASES)
+def test_evidence_is_unbiased_with_every_covariance_and_resampling(name, noise, scheme):
+    """The whole grid: 5 standard errors of 3,000 filters, seen and merely scored entries apart."""
+    world = linear_world(trials=1, bins=5, noise=noise())
+    proposal = randomise(CASES[name]().attach(world.model).double(), seed=3, scale=0.02)
+    many = repeat(world, 3000)
+    seen = many.mask.clone()
+    seen[..., 0] = False
+    for shown in (many.mask, seen):
+        out = smc_filter(world.model, proposal, many.y, many.u, seen=shown, scored=many.mask, particles=8,
+                         generator=generator(5), resample=scheme)  # fmt: skip
+        within((out.log_evidence - exact(world).log_evidence).exp().detach(), 1.0)
 
 
 def test_nothing_unseen_changes_a_bit(case):

@@ -27,6 +27,9 @@ def test_every_point_is_one_and_complete_means_all(search):
         distance = np.abs(found.points[:, None] - truth[None]).max(2)
         assert (distance.min(1) < 1e-9).all() and len(set(distance.argmin(1))) == len(found.points)
         assert not found.complete or len(found.points) == len(truth)
+        known = ~np.isnan(found.boxes).any((1, 2))  # each in its own box, where one was proved
+        inside = ((found.points[known] >= found.boxes[known, 0] - 1e-9) & (found.points[known] <= found.boxes[known, 1] + 1e-9)).all(1)
+        assert inside.all()
 
 
 def test_candidates_are_arrays_with_a_json_certificate(search):

@@ -56,7 +56,7 @@ def test_a_portrait_comes_back(source, tmp_path, results, whole):
     assert new_findings(path, source) == set()
 
 
-@pytest.mark.parametrize("make", [decision_teacher, line_teacher, cycle_teacher])
+@pytest.mark.parametrize("make", [decision_teacher, line_teacher, pytest.param(cycle_teacher, marks=pytest.mark.slow)])
 def test_portraits_of_many_kinds_come_back(source, tmp_path, results, make):
     """Two attractors with switching, a continuum without exponents, an invariant circle; visits of windows that there are."""
     latents = make(neurons=3).simulate(make(neurons=3).m.new_zeros(len(results.trials), results.trials.bins, 0), seed=0)[0].numpy()

@@ -1,0 +1,28 @@
+"""The numbers by which fits are compared: evidence of shown data and prediction of held-out neurons, on trials kept out."""
+
+from __future__ import annotations
+
+from ..metrics.bits_per_spike import bits_per_spike, explained_variance
+
+
+def bound(posterior, trials) -> float:
+    """Log-evidence of what was shown, nats per bin and trial."""
+    return float(posterior.log_evidence.sum() / max(1, trials.seen.any(-1).sum()))
+
+
+def co_smoothing(posterior, trials, rows=slice(None)) -> float:
+    """co-bps (counts) or co-R² (signals) of the held-out neurons, forecast bins left out; NaN without held-out neurons.
+
+    rows : index of trials, which may repeat (bootstrap)
+    """
+    mask = trials.mask[rows] & trials.held_out
+    if trials.forecast:
+        mask[:, -trials.forecast :] = False
+    if not mask.any():
+        return float("nan")
+    score = bits_per_spike if trials.is_counts else explained_variance
+    return score(posterior.rates[rows], trials.counts[rows], mask)
+
+
+def co_name(trials) -> str:
+    return "co-bps" if trials.is_counts else "co-R2"
