@@ -132,9 +132,9 @@ def prepared_output(options, source=None):
 
 def source_of(options):
     """The NWB file that is fitted; None for a folder of sorted spikes."""
-    from .sources._nwb_zarr import is_zarr
+    from .sources.sorting import is_sorting
 
-    return None if Path(options.file).is_dir() and not is_zarr(Path(options.file)) else options.file
+    return None if is_sorting(Path(options.file)) else options.file
 
 
 def _read(options, source) -> Trials:

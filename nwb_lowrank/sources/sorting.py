@@ -13,6 +13,7 @@ from ..trials import Trials
 from ._cut import cut_trials, speaking_as
 from ._spikes import Spikes, sorted_finite
 
+MARKS = ("params.py", "si_folder.json", "spikeinterface_info.json", "numpysorting_info.json", "cached.json")  # of Phy; of spikeinterface
 GAP = 1.0  # seconds between segments that all start at the same time, once they are on one clock
 INSTALL = "pip install 'nwb_lowrank[sorting]'"
 
@@ -84,6 +85,14 @@ def read_sorting(
         )
 
 
+def is_sorting(path: Path) -> bool:
+    """A folder that Phy, Kilosort or spikeinterface wrote (also as Zarr)."""
+    attributes = path / ".zattrs"
+    if any((path / mark).exists() for mark in MARKS):
+        return True
+    return attributes.exists() and "spikeinterface" in attributes.read_text(errors="replace")
+
+
 def _sorting_of(source):
     """The sorting, its analyzer or None, and the folder or None."""
     path = None
@@ -99,6 +108,9 @@ def _sorting_of(source):
 def _loaded(path: Path):
     if not path.exists():
         raise FileNotFoundError(f"read_nwb: no folder '{path}'. Check the path.")
+    if not is_sorting(path):
+        raise ValueError(f"read_nwb: expected a folder that spikeinterface, Phy or Kilosort wrote; '{path}' is another. "
+                         "Load the sorting with spikeinterface and pass it.")  # fmt: skip
     try:
         from spikeinterface.core import load
         from spikeinterface.extractors.phykilosortextractors import read_kilosort, read_phy

@@ -73,6 +73,11 @@ def test_folders_are_loaded_by_spikeinterface(tmp_path):
     direct, loaded = read_sorting(one, bin_width=0.1, chunk=1.0), read_sorting(tmp_path / "saved", bin_width=0.1, chunk=1.0)
     assert np.array_equal(direct.counts, loaded.counts) and loaded.origin["path"] == str(tmp_path / "saved")
     assert direct.origin["identifier"] == loaded.origin["identifier"]
+    one.save(folder=tmp_path / "saved.zarr", format="zarr")
+    assert np.array_equal(read_sorting(tmp_path / "saved.zarr", bin_width=0.1, chunk=1.0).counts, direct.counts)
+    (tmp_path / "saved" / "spikes.npy").write_bytes(b"")
+    with pytest.raises(ValueError, match="read_sorting: spikeinterface cannot load '.*saved'"):
+        read_sorting(tmp_path / "saved", bin_width=0.1, chunk=1.0)
 
 
 def test_phy_folders_with_their_labels(tmp_path):
@@ -97,7 +102,7 @@ def test_refusals_speak_of_the_function_that_was_called(tmp_path):
     cases = [
         (dict(sorting=3), TypeError, "read_sorting: expected a sorting"),
         (dict(sorting=tmp_path / "none"), FileNotFoundError, "no folder"),
-        (dict(sorting=tmp_path), ValueError, "read_sorting: spikeinterface cannot load"),
+        (dict(sorting=tmp_path), ValueError, "read_sorting: expected a folder that spikeinterface, Phy or Kilosort wrote"),
         (dict(sorting=one, units="quality == 'good'"), ValueError, "read_sorting: cannot use the units query.*Columns of units: id, unit"),
         (dict(sorting=one, table="trials"), KeyError, "read_sorting: no interval table 'trials'"),
         (dict(sorting=one, intervals=pd.DataFrame(dict(start=[1.0]))), ValueError, "start_time is missing"),
