@@ -75,7 +75,7 @@ BAD = {
     "no such file": (lambda folder: folder / "missing.nwb", [], "no file"),
     "not NWB": (not_nwb, [], "expected an NWB file"),
     "truncated": (truncated, [], "truncated|damaged|cut short"),
-    "a folder": (lambda folder: folder, [], "cannot load"),
+    "a folder": (lambda folder: folder, [], "is a folder"),
     "nothing to fit": (empty_nwb, [], "no units with spike times and no ROI"),
     "unknown column": (lambda f: record(f / "a.nwb"), ["--align", "move_onset"], "'move_onset'.*start_time, stop_time.*go_time"),
     "unknown table": (lambda f: record(f / "a.nwb"), ["--table", "runs"], "'runs'.*trials"),

@@ -126,3 +126,14 @@ def test_errors_name_the_mend():
         broken.n[0, 0] = torch.nan
     with pytest.raises(ValueError, match="parameters must be finite"):
         find_fixed_points(broken)
+
+
+def test_kinks_that_cancel_are_none():
+    """The decision teacher's ramps are two units each, both with a kink at the origin: F is smooth there, a saddle with slopes 1.04 and 0.86."""
+    from nwb_lowrank.sources.synthetic import decision_teacher
+
+    found = find_fixed_points(decision_teacher())
+    assert found.kinds == ["attractor", "attractor", "saddle (1 unstable)"]
+    assert found.certificate["degree_sum"] == 1 and not any(found.certificate["on_kink"])
+    # Float32 parameters, as in tests/sources/test_synthetic.py.
+    np.testing.assert_allclose(found.eigenvalues[2], [1.04, 0.86], atol=1e-6)

@@ -9,7 +9,7 @@ from scipy.linalg import solve_discrete_lyapunov
 
 from .base import EPS, Dynamics
 
-MOST_VERTICES = 10  # units on a kink for which every combination of sides is tried
+MOST_VERTICES = 10  # hyperplanes through a point for which every combination of sides is tried
 DIRECTIONS = 2000  # in which the slopes are taken when there are more
 
 
@@ -21,7 +21,38 @@ def on_kink(dynamics: Dynamics, points: np.ndarray, room: np.ndarray) -> np.ndar
     reach = reach + EPS * (np.abs(current) + np.abs(kinks).max((0, 1), initial=0))
     left, right = _sides(dynamics, current, reach)
     # Two kinks at one place may cancel (clipped ReLU with h = 0): only a change of slope counts.
-    return (np.abs(current - kinks) <= reach).any(0) & (left != right) & matters
+    found = (np.abs(current - kinks) <= reach).any(0) & (left != right) & matters
+    for point in np.flatnonzero(found.any(1)):
+        rows = np.flatnonzero(found[point])
+        found[point, rows[_cancelling(dynamics, rows, (right - left)[point, rows])]] = False
+    return found
+
+
+def _cancelling(dynamics: Dynamics, rows: np.ndarray, rise: np.ndarray) -> np.ndarray:
+    """True for units (of `rows`) whose kinks share one hyperplane and whose changes of slope, `rise`, add up to none in F."""
+    group, sign = _hyperplanes(dynamics, rows)
+    jump = rise * np.linalg.norm(dynamics.m[rows], axis=1) * dynamics.n[:, rows]  # (R, rows), along the hyperplane's normal
+    gone = np.zeros(len(rows), bool)
+    for one in range(group.max() + 1):
+        same = group == one
+        # Units that turn their backs to each other are left: the Jacobian takes each one's right side, which is not one side.
+        gone[same] = (sign[same] > 0).all() and (np.abs(jump[:, same].sum(1)) <= len(rows) * EPS * np.abs(jump[:, same]).sum(1)).all()
+    return gone
+
+
+def _hyperplanes(dynamics: Dynamics, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Units whose kinks are one hyperplane through a point share a number; ±1: which side of it is a unit's right."""
+    normals = dynamics.m[rows] / np.linalg.norm(dynamics.m[rows], axis=1, keepdims=True)
+    group, sign, first = np.zeros(len(rows), int), np.ones(len(rows)), []
+    for row, normal in enumerate(normals):
+        cosines = np.array([normal @ normals[other] for other in first])
+        match = np.flatnonzero(np.abs(cosines) >= 1 - 8 * EPS)
+        if len(match):
+            group[row], sign[row] = match[0], np.sign(cosines[match[0]])
+        else:
+            group[row] = len(first)
+            first.append(row)
+    return group, sign
 
 
 def kind_on_kink(dynamics: Dynamics, point: np.ndarray, units: np.ndarray, room: float) -> tuple[str, bool]:
@@ -35,8 +66,11 @@ def kind_on_kink(dynamics: Dynamics, point: np.ndarray, units: np.ndarray, room:
     reach = room * np.linalg.norm(dynamics.m, axis=1) + EPS * (np.abs(current) + np.abs(dynamics.kinks()).max(0))
     left, right = _sides(dynamics, current[None], reach[None])
     rows = np.flatnonzero(units)
-    if len(rows) <= MOST_VERTICES:
-        choice = np.array(list(product((False, True), repeat=len(rows))))
+    group, sign = _hyperplanes(dynamics, rows)
+    few = group.max() < MOST_VERTICES
+    if few:
+        sides = np.array(list(product((-1, 1), repeat=group.max() + 1)))
+        choice = sides[:, group] * sign > 0
     else:
         directions = np.random.default_rng(0).normal(size=(DIRECTIONS, len(point)))
         choice = np.unique(directions @ dynamics.m[rows].T > 0, axis=0)
@@ -45,7 +79,7 @@ def kind_on_kink(dynamics: Dynamics, point: np.ndarray, units: np.ndarray, room:
     maps = dynamics.decay * np.eye(len(point)) + np.einsum("rh,kh,hs->krs", dynamics.n, slopes, dynamics.m)
     unstable = (np.abs(np.linalg.eigvals(maps)) >= 1).sum(1)
     least, most = int(unstable.min()), int(unstable.max())
-    if most == 0 and len(rows) <= MOST_VERTICES and _common_norm(maps):
+    if most == 0 and few and _common_norm(maps):
         return "attractor, on a kink", True
     if least == 0 or least != most:
         return f"undetermined, on a kink ({least} to {most} unstable)", False

@@ -86,4 +86,5 @@ def test_a_killed_writer_leaves_the_old_or_the_new_file(tmp_path, source, result
     seen = survive(tmp_path, source, results, moments, seed=moments)
     record_property("seen", seen)
     print(seen)
-    assert seen["old"] + seen["new"] == moments and seen["killed"] >= 0.6 * moments  # most died while they were at it
+    # How many die while they are at it depends on the machine; without any the test would say nothing.
+    assert seen["old"] + seen["new"] == moments and seen["killed"] >= 0.2 * moments
