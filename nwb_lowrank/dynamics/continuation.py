@@ -6,13 +6,13 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import brentq
 
-from ..fixed_points import find_fixed_points
 from ..model import LowRankRNN
 from ..searches.base import Search, refine
 from ._branch import ASIDE, Curve
 from .base import Branches
 from .events import BORDER, BRANCH, FOLD, border, genuine, tests
 from .parameters import along, model_at
+from .points import points_of
 
 LARGEST, SMALLEST = 0.03, 1e-7  # arclength of a step, in shares of the size of latent space and of the parameter's range
 FAR = 30.0  # sizes of latent space beyond which a branch is left
@@ -36,7 +36,7 @@ def continue_fixed_points(
         Values between low and high, both included, at which all fixed points are searched: branches start from them, and later
         ones check that no branch is missing.
     search : Search or None
-        As in `find_fixed_points`.
+        None: a proof where it is cheap, else Newton().
 
     Returns
     -------
@@ -54,7 +54,7 @@ def continue_fixed_points(
     found = []
     for value in values:
         changed, at = model_at(model, parameter, float(value), u)
-        found.append(find_fixed_points(changed, u=at, search=search))
+        found.append(points_of(changed, at, search))
     together = np.concatenate([each.points for each in found])
     size = float(np.abs(together).max(initial=0)) or 1.0
     curve = Curve(family, low, high, size)

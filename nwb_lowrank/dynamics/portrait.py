@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from ..fixed_points import find_fixed_points
 from ..model import LowRankRNN
 from ..results import FixedPoints
 from ..searches.base import Dynamics
@@ -16,6 +15,7 @@ from .base import Cycle, Portrait
 from .cycles import find_cycles
 from .naming import name_of, reasons_of
 from .orbits import principal
+from .points import points_of
 from .slow import find_slow_points
 from .transitions import Diverged, switching, visits
 
@@ -41,7 +41,7 @@ def portrait(
     bin_width : float
         Seconds, for the readings in seconds and hertz.
     fixed_points : FixedPoints or None
-        At this input; None: find_fixed_points(model, u=u).
+        At this input, from find_fixed_points; None: searched here, for a smooth φ only for seconds.
     starts : int
         Latents, drawn at random, from which orbits begin.
     cycles : bool
@@ -69,7 +69,7 @@ def portrait(
     seen = latents[inside]
     centre, axes, _ = principal(seen)
     begin = np.random.default_rng(seed).permutation(len(seen))[:starts]
-    points = find_fixed_points(model, u=u) if fixed_points is None else fixed_points
+    points = points_of(model, u) if fixed_points is None else fixed_points
     attractors, label, stable = attractors_of(dynamics, seen[begin], points)
     all_cycles = _joined(stable, find_cycles(dynamics, seen[begin[:24]]) if cycles else ())
     slow = find_slow_points(dynamics, seen[begin], seed=seed)

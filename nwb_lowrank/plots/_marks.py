@@ -13,6 +13,7 @@ MARKS = {  # kind of fixed point: marker, face
     "attractor": ("o", "black"),
     "saddle": ("X", "white"),
     "repeller": ("o", "white"),
+    "undetermined": ("D", "0.6"),  # on a kink of φ, different from side to side
 }
 
 

@@ -41,7 +41,8 @@ def switch():
 
 def test_phase_portrait(switch):
     figure = plot_portrait(switch)
-    assert {"2 attractors", "1 saddle", "latents of the data", "without noise"} <= legend(figure)
+    assert {"2 attractors", "latents of the data", "without noise"} <= legend(figure)
+    assert {"1 saddle", "1 undetermined"} & legend(figure)  # it lies on a kink
     assert sum("nullcline" in name for name in legend(figure)) == 2
     assert figure.axes[0].get_title() == "bistable switch"
     cycle = plot_portrait(results_of(cycle_teacher(), cycles=False))
@@ -51,8 +52,8 @@ def test_phase_portrait(switch):
 
 def test_eigenvalue_plane(switch):
     figure = plot_eigenvalues(switch)
-    assert {"attractors (2)", "saddles (1)"} <= legend(figure)
-    marked = np.concatenate([line.get_xdata() for line in figure.axes[0].lines if line.get_marker() in ("o", "X")])
+    assert "attractors (2)" in legend(figure)
+    marked = np.concatenate([line.get_xdata() for line in figure.axes[0].lines if line.get_marker() in ("o", "X", "D")])
     np.testing.assert_allclose(np.sort(marked), np.sort(switch.fixed_points.eigenvalues.real.ravel()))
     with pytest.raises(ValueError, match="no fixed points"):
         plot_eigenvalues(results_of(decision_teacher(), with_portrait=False))
