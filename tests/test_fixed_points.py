@@ -129,7 +129,7 @@ def test_errors_name_the_mend():
 
 
 def test_kinks_that_cancel_are_none():
-    """The decision teacher's ramps are two units each, both with a kink at the origin: F is smooth there, a saddle with slopes 1.04 and 0.86."""
+    """The decision teacher's ramps are two units each, both with a kink at the origin: F is smooth there, a saddle."""
     from nwb_lowrank.sources.synthetic import decision_teacher
 
     found = find_fixed_points(decision_teacher())
