@@ -13,7 +13,7 @@ from .searches.newton import Newton, capture
 
 # Highest ranks for which a proof is tried unasked, and how many boxes it may cost (a minute or two); fewer with a smooth φ,
 # whose every unit bends everywhere.
-MOST_RANK, MOST_RANK_SMOOTH, BOXES, SMOOTH_BOXES = 6, 4, 20_000_000, 1_000_000
+MOST_RANK, MOST_RANK_SMOOTH, BOXES, SMOOTH_BOXES = 6, 4, 20_000_000, 150_000
 
 
 def find_fixed_points(model: LowRankRNN, *, u=None, search: Search | None = None, on_round=None) -> FixedPoints:
