@@ -54,7 +54,10 @@ def test_evidence_is_unbiased_with_and_without_held_out_entries(case):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scheme", [systematic, multinomial, never, adaptive(0.5), with_gradient(systematic)], ids=str)
+@pytest.mark.parametrize(
+    "scheme", [systematic, multinomial, never, adaptive(0.5), with_gradient(systematic)],
+    ids=["systematic", "multinomial", "never", "adaptive", "with_gradient"],
+)  # fmt: skip
 @pytest.mark.parametrize("noise", [ScalarCovariance, DiagonalCovariance, FullCovariance])
 @pytest.mark.parametrize("name", CASES)
 def test_evidence_is_unbiased_with_every_covariance_and_resampling(name, noise, scheme):
