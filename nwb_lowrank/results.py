@@ -252,7 +252,20 @@ class FixedPoints:
 
 @dataclass(frozen=True)
 class Score:
-    """One number with what it needs to be a score: metric, value, split and bin width (s)."""
+    """One number with what it needs to be a score.
+
+    Parameters
+    ----------
+    metric : str
+    value : float
+        In the metric's own unit: bits per spike, R², ….
+    split : str
+        Trials that were scored.
+    bin_width : float
+        Seconds.
+    note : str
+        What exactly was scored.
+    """
 
     metric: str
     value: float

@@ -13,7 +13,13 @@ WEIGHT = 10.0  # bins
 
 
 class GaussianSignal(Observation):
-    """y ~ N(η, diag(σ²)), with η = C z + d (or another readout) of a continuous signal."""
+    """y ~ N(η, diag(σ²)), with η = C z + d (or another readout) of a continuous signal, in its own units.
+
+    Parameters
+    ----------
+    readout : Readout or None
+        Affine() by default.
+    """
 
     counts = False
     expects = "a continuous signal"

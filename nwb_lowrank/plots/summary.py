@@ -26,6 +26,11 @@ def plot_summary(results: Results, *, trial: int | None = None, column: str | No
     -------
     matplotlib.figure.Figure
         Save it with `figure.savefig(path)`.
+
+    Raises
+    ------
+    KeyError
+        No such column.
     """
     from matplotlib.figure import Figure
 

@@ -176,7 +176,12 @@ def score_submission(target, submission) -> dict[str, dict[str, float]]:
     Returns
     -------
     dict
-        As of `evaluate_nlb`, whose errors apply.
+        As of `evaluate_nlb`.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, KeyError
+        A file that is missing, damaged or not in the benchmark's layout, and the errors of `evaluate_nlb`.
     """
     submission = read_groups(submission) if not isinstance(submission, Mapping) else submission
     target = read_groups(target, submission) if not isinstance(target, Mapping) else target

@@ -132,7 +132,22 @@ def read_results(path, run: str | None = None, *, source=None, trusted: tuple[st
 
 
 def list_runs(path) -> list[str]:
-    """Names of the runs in a file, an open NWBFile or a file-like object."""
+    """Names of the runs in a file.
+
+    Parameters
+    ----------
+    path : str, path, file-like object or open NWBFile
+
+    Returns
+    -------
+    list of str
+        Empty where there is no fit of this package.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, TypeError
+        No such file, or not a readable NWB file.
+    """
     with open_nwb(path, "list_runs") as (nwb, _):
         return result_runs(nwb)
 

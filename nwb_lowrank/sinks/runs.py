@@ -28,6 +28,11 @@ def describe_runs(path) -> pd.DataFrame:
     DataFrame
         Indexed by run: rank, hidden, neurons, held_out, windows, test (windows), bins, bin_width (s), observation, seed, sidecar,
         fixed_points, complete, version (of nwb_lowrank), and one column for every score of the test split.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, TypeError
+        No such file, or not a readable NWB file.
     """
     with open_nwb(path, "describe_runs") as (nwb, _):
         runs = {run: _facts(nwb.processing[RESULTS_MODULE].data_interfaces, run) for run in result_runs(nwb)}
@@ -60,6 +65,11 @@ def remove_run(path, run: str, *, backup: bool = False) -> Path:
     run : str
     backup : bool
         Keep the old file as `<path>.bak`.
+
+    Returns
+    -------
+    Path
+        The file without the run.
 
     Raises
     ------

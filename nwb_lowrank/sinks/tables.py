@@ -16,6 +16,10 @@ from ._safely import replacing
 def tidy_tables(results: Results) -> dict[str, pd.DataFrame]:
     """Long tables, one observation a row; bins after a window's last recorded one are left out.
 
+    Parameters
+    ----------
+    results : Results
+
     Returns
     -------
     dict of DataFrame
@@ -117,6 +121,15 @@ def export_npz(results: Results, path) -> Path:
 
 def to_xarray(results: Results):
     """A labelled data set with dimensions window, bin, latent, unit (and behavior_name, fixed_point): latents, rates, counts, mask, ….
+
+    Parameters
+    ----------
+    results : Results
+
+    Returns
+    -------
+    xarray.Dataset
+        latents in arbitrary units, rates in Hz (or the signal's unit), times in seconds; the settings of the fit as an attribute.
 
     Raises
     ------

@@ -71,6 +71,11 @@ def inventory(path_or_file) -> Inventory:
     ----------
     path_or_file : str, path, file-like object or open NWBFile
 
+    Returns
+    -------
+    Inventory
+        Tables of units (rates in Hz), intervals (s), behaviour and ROI series; `text()` prints them.
+
     Raises
     ------
     FileNotFoundError, ValueError, TypeError

@@ -41,7 +41,10 @@ def bootstrap_score(posterior: Posterior, trials: Trials, *, repeats: int = 1000
 
     Parameters
     ----------
-    posterior, trials : of the test trials
+    posterior : Posterior
+        Of the test trials, rates (B, T, N) in expected counts per bin.
+    trials : Trials
+        The same B test trials.
     repeats : int
     level : float
         Share of the repeats between low and high.
@@ -50,6 +53,12 @@ def bootstrap_score(posterior: Posterior, trials: Trials, *, repeats: int = 1000
     Returns
     -------
     Uncertainty
+        Of 'co-bps' (bits per spike) or 'co-R2'.
+
+    Raises
+    ------
+    ValueError
+        repeats or level out of range.
     """
     _check(repeats, level)
     random = np.random.default_rng(seed)
@@ -87,6 +96,13 @@ def bootstrap_fit(
     search : Search or None
         Of the fixed points of `fitted`.
     on_repeat : function(done, total) or None
+
+    Raises
+    ------
+    ValueError
+        repeats or level out of range, or trials that the model cannot explain.
+    FitDiverged
+        A refit did not stay finite.
 
     Returns
     -------
