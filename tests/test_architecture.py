@@ -75,7 +75,7 @@ DOORS = {
     "xarray": "sinks/tables.py",
     "sklearn": "initialise.py metrics/decoding.py metrics/few_shot.py",
     "matplotlib": "plots/*",
-    "numba": "searches/bisection.py",
+    "numba": "searches/kernel.py",
     "dask distributed": "batch.py",
 }
 

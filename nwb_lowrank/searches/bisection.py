@@ -7,13 +7,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cache
 from importlib.util import find_spec
 
 import numpy as np
 
 from . import boxes as looks
-from . import kernel
 from .base import EPS, Box, Dynamics
 from .curves import Curves
 from .pieces import Pieces
@@ -28,13 +26,6 @@ DUST, DUST_WIDTH = 10_000, 1e-4
 def compiled() -> bool:
     """Numba is there."""
     return find_spec("numba") is not None
-
-
-@cache
-def _kernel():
-    import numba
-
-    return numba.njit(nogil=True, cache=True, fastmath={"reassoc", "contract", "nsz"})(kernel.search)
 
 
 def field_of(dynamics: Dynamics, low: np.ndarray, high: np.ndarray) -> Pieces | Curves:
@@ -179,11 +170,13 @@ class Bisection:
 
     def _job(self, chosen: np.ndarray, limits: tuple[int, float, float]):
         """One thread's share of a round."""
+        from . import kernel  # where numba is
+
         dims, space = (0.0,) * len(self.weight), np.empty((limits[0] + 2 * kernel.DEPTH + 16, 2, len(self.weight)))
         matrices = self.field.linear, self.field.constant, self.field.error, self.field.blur, self.weight
         total, kinds, boxes = 0, [np.empty(0, int)], [space[:0].copy()]
         for box in chosen:
-            examined, *counts = _kernel()(dims, self.table, matrices, box, limits, space)
+            examined, *counts = kernel.search(dims, self.table, matrices, box, limits, space)
             total += examined
             kinds.append(np.repeat(np.arange(5), counts))
             boxes.append(space[: sum(counts)].copy())
