@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 import nwb_lowrank as nl
-from nwb_lowrank.metrics.bits_per_spike import bits_per_spike
+from nwb_lowrank.metrics.bits_per_spike import bits_per_spike, explained_variance
 
 BIN = 0.01  # seconds
 
@@ -26,11 +26,6 @@ def load(path):
     held_out = np.arange(train.shape[-1]) >= 45
     train, valid = (nl.Trials.from_arrays(x, bin_width=BIN, held_out=held_out) for x in (train, valid))
     return train, valid, truth * BIN
-
-
-def rate_r2(rates, truth):
-    """1 − Σ(r − truth)² / Σ(truth − per-neuron mean)², pooled over neurons."""
-    return 1 - ((rates - truth) ** 2).sum() / ((truth - truth.mean((0, 1))) ** 2).sum()
 
 
 def main():
@@ -55,7 +50,7 @@ def main():
         fit = nl.fit(model, nl.Encoder(), train, settings, seed=seed)
         took = time.process_time() - began
         posterior = nl.infer(fit, valid, particles=512, draws=64, seed=seed)
-        scores.append((bits_per_spike(posterior.rates[..., out], valid.counts[..., out]), rate_r2(posterior.rates, truth)))
+        scores.append((bits_per_spike(posterior.rates[..., out], valid.counts[..., out]), explained_variance(posterior.rates, truth)))
         print(f"seed {seed}: co-bps {scores[-1][0]:.4f}  rate R2 {scores[-1][1]:.4f}  fit {took:.0f} s of CPU", flush=True)
         print(fit.history.groupby("stage").tail(3).to_string(index=False), flush=True)
         if options.save:

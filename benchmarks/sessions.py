@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 import nwb_lowrank as nl
-from nwb_lowrank.alignment import linear_map_r2
+from nwb_lowrank.alignment import affine_r2
 from nwb_lowrank.metrics.bits_per_spike import bits_per_spike
 
 
@@ -39,8 +39,7 @@ def score(fits, sessions, test, seed):
     """co-bps of each half on the test trials, and the mean R² of the maps between their latents, both ways."""
     inferred = [nl.infer(fit, trials, particles=128, draws=128, seed=seed) for fit, trials in zip(fits, sessions)]
     co = [bits_per_spike(p.rates[test][..., t.held_out], t.counts[test][..., t.held_out]) for p, t in zip(inferred, sessions)]
-    flat, rows = [p.latents.reshape(-1, p.latents.shape[-1]) for p in inferred], np.repeat(test, sessions[0].bins)
-    agree = [linear_map_r2(flat[i], flat[1 - i], ~rows, rows) for i in (0, 1)]
+    agree = [affine_r2(inferred[i].latents, inferred[1 - i].latents, ~test, test) for i in (0, 1)]
     return [*co, float(np.mean(agree))]
 
 

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 
 import nwb_lowrank as nl
+from nwb_lowrank.alignment import affine_map
 from nwb_lowrank.sources.synthetic import decision_teacher
-from nwb_lowrank.trust.agreement import affine_map, spectra_distance
+from nwb_lowrank.trust.agreement import spectra_distance
 
 BIN, NEURONS, BINS = 0.02, 40, 50
 

@@ -36,12 +36,26 @@ def rotation(means: dict, reference: dict) -> np.ndarray:
     return u @ vt
 
 
-def linear_map_r2(x: np.ndarray, y: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
-    """R² on `test` rows of the affine map x -> y that is best on `train` rows; x (n, R), y (n, S), pooled over columns."""
-    design = np.column_stack([x, np.ones(len(x))])
-    weights = np.linalg.lstsq(design[train], y[train], rcond=None)[0]
-    error = y[test] - design[test] @ weights
-    return float(1 - (error**2).sum() / ((y[test] - y[train].mean(0)) ** 2).sum())
+def affine_map(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """(R + 1, R') least-squares map of latents (..., R) to (..., R'), a constant in the last row."""
+    return np.linalg.lstsq(padded(source), target.reshape(-1, target.shape[-1]), rcond=None)[0]
+
+
+def affine_r2(source: np.ndarray, target: np.ndarray, train=slice(None), test=slice(None)) -> float:
+    """R² of `target` by the affine map of `source` that is best on the training trials, pooled over the test trials and dimensions.
+
+    source : (B, ..., R);  target : (B, ..., R');  train, test : indices of trials, by default all
+    """
+    goal = target[test].reshape(-1, target.shape[-1])
+    error = goal - padded(source[test]) @ affine_map(source[train], target[train])
+    mean = target[train].reshape(-1, target.shape[-1]).mean(0)
+    return float(1 - (error**2).sum() / ((goal - mean) ** 2).sum())
+
+
+def padded(z: np.ndarray) -> np.ndarray:
+    """(..., R) -> (rows, R + 1) with a column of ones."""
+    flat = z.reshape(-1, z.shape[-1])
+    return np.concatenate([flat, np.ones((len(flat), 1))], 1)
 
 
 def towards_dynamics(

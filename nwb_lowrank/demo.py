@@ -13,6 +13,7 @@ import nwb_lowrank as nl
 from . import job
 from .cli import build_parser
 from .commands._texts import fixed_points_text, scores_text
+from .metrics.bits_per_spike import explained_variance
 
 
 def run(folder: Path, *, seed: int = 0, quick: bool = False) -> None:
@@ -63,16 +64,11 @@ def report(results: nl.Results, session) -> None:
     print("4. Scores on the trials and neurons kept back, read from the written file (best possible: the teacher's own rates):")
     print(_indented(scores_text(results.scores)))
     print("   best possible: " + ", ".join(f"{name} {value:.4f}" for name, value in oracle.items()))
-    print(f"   R² of the rates against the teacher's: {rate_r2(results.posterior.rates[test], session.rates[test]):.4f}\n")
+    print(f"   R² of the rates against the teacher's: {explained_variance(results.posterior.rates[test], session.rates[test]):.4f}\n")
     print("5. Fixed points of the fit (latents are free up to a linear map: compare number, kind and eigenvalues):")
     print(_indented(fixed_points_text(results.fixed_points)))
     print("   of the teacher:")
     print(_indented(fixed_points_text(nl.find_fixed_points(session.teacher))) + "\n")
-
-
-def rate_r2(rates: np.ndarray, truth: np.ndarray) -> float:
-    """1 − Σ(r − truth)² / Σ(truth − per-neuron mean)², pooled over neurons."""
-    return float(1 - ((rates - truth) ** 2).sum() / ((truth - truth.mean((0, 1))) ** 2).sum())
 
 
 def write_session(path: Path, session) -> Path:

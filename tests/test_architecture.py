@@ -45,7 +45,7 @@ MAY = {
     "fixed_points.py": "model nonlinearities results searches",
     "searches/*": "families model nonlinearities results",
     "dynamics/*": "families model nonlinearities results fixed_points searches",
-    "trust/*": "families trials results fit infer fixed_points searches metrics",
+    "trust/*": "alignment families trials results fit infer fixed_points searches metrics",
     "metrics/*": "families trials results",
     "plots/*": "families trials results metrics dynamics searches.base",  # the PSTH that is drawn is the one that is scored
     "sources/synthetic*.py": "trials model gaussian nonlinearities observations",

@@ -252,12 +252,6 @@ def _on(branch: _Branch, x: np.ndarray) -> bool:
     return bool(np.linalg.norm(x - a - share[:, None] * d, axis=1).min(initial=np.inf) < 1e-4)
 
 
-def _unit(x: np.ndarray) -> np.ndarray:
-    row = np.zeros_like(x)
-    row[-1] = 1.0
-    return row
-
-
 def _packed(parameter: str, curve: Curve, branches: list[_Branch], checks: dict) -> Branches:
     R = curve.family.at(curve.family.now).m.shape[1]
     x = np.concatenate([np.empty((0, R + 1)), *(branch.x for branch in branches)])

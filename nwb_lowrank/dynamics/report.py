@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .base import Branches, Cycle, Portrait, Switching
-from .readings import describe, duration
+from .readings import duration
 
 MOST = 12  # cycles, slow points and events listed
 
@@ -104,8 +104,3 @@ def _error(seconds: float) -> str:
 
 def _numbers(z: np.ndarray) -> str:
     return ", ".join(f"{value:.4g}" for value in z)
-
-
-def points_readings(eigenvalues: np.ndarray, bin_width: float) -> list[str]:
-    """One line of seconds and hertz for each fixed point's eigenvalues (P, R)."""
-    return [describe(values, bin_width) for values in eigenvalues]

@@ -15,7 +15,6 @@ from tqdm import tqdm
 
 from ._patient import WAITS, log, stopping, wait
 
-PIECE = 1 << 20
 MARGIN = 2_000_000  # bytes left free
 SHA256, ETAG = "dandi:sha2-256", "dandi:dandi-etag"
 HEX = re.compile(r"[0-9a-f]{64}|[0-9a-f]{32}-\d{1,5}")

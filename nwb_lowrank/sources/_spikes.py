@@ -12,7 +12,6 @@ from ._windows import ROUND, Windows, bin_of, covered, merge, query, within
 EXACT = 2**24  # whole numbers up to here are exact in float32, and so are all partial sums
 REFRACTORY = 0.0015  # seconds: closer spikes of one unit are a violation
 PRESENCE_BINS = 100  # equal parts of the time a unit was observed
-DERIVED = ("n_spikes", "rate", "isi_violation", "presence")
 
 
 @dataclass(frozen=True)

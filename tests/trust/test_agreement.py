@@ -9,9 +9,10 @@ import torch
 from problems import generator
 
 import nwb_lowrank as nl
+from nwb_lowrank.alignment import affine_r2
 from nwb_lowrank.searches import Newton
 from nwb_lowrank.sources.synthetic import decision_teacher
-from nwb_lowrank.trust.agreement import agreement, eigenvalue_distance, linear_r2, spectra_distance
+from nwb_lowrank.trust.agreement import agreement, eigenvalue_distance, spectra_distance
 
 
 def outcome(model, latents):
@@ -65,10 +66,10 @@ def test_another_system_is_told_apart(teacher, latents):
     assert found["rates"] < 0.1 and found["latents"] < 0.1
 
 
-def test_linear_r2_is_one_for_affine_maps_and_low_for_noise():
+def test_affine_r2_is_one_for_affine_maps_and_low_for_noise():
     z = torch.randn(5, 30, 3, generator=generator()).numpy()
-    assert linear_r2(z, z @ np.array([[1, 2, 0], [0, 1, 0], [1, 0, 3.0]]) + 4) == pytest.approx(1)
-    assert linear_r2(z, torch.randn(5, 30, 3, generator=generator(1)).numpy()) < 0.2
+    assert affine_r2(z, z @ np.array([[1, 2, 0], [0, 1, 0], [1, 0, 3.0]]) + 4) == pytest.approx(1)
+    assert affine_r2(z, torch.randn(5, 30, 3, generator=generator(1)).numpy()) < 0.2
 
 
 def test_eigenvalues_are_paired_by_nearness_not_by_order():
