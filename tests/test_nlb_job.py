@@ -128,3 +128,24 @@ def test_errors_are_one_sentence(arguments, message, tmp_path, capsys, monkeypat
     monkeypatch.chdir(tmp_path)
     assert main(["nlb", "run", *arguments, "--output", str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_without_a_path_the_files_come_from_dandi_and_the_submission_is_the_same(files, finished, tmp_path, monkeypatch):
+    pytest.importorskip("dandi")
+    from dandi_world import Server, from_file
+
+    from nwb_lowrank.sources import dandi as door
+
+    dataset = DATASETS["mc_maze_small"]
+    assets = [from_file(name, files / name) for name in (dataset.train_file, dataset.test_file)]
+    world = {dataset.dandiset: {"versions": {"draft": [], "0.220113.0408": assets}}}
+    output = tmp_path / "run"
+    with Server(tmp_path, world) as server:
+        for name, value in server.environment(tmp_path).items():
+            monkeypatch.setenv(name, value)
+        door._client.cache_clear()
+        assert main(["nlb", "run", "mc_maze_small", "--output", str(output), *QUICK]) == 0
+        fetched = [entry["path"] for entry in server.log(method="GET") if "/blobs/" in entry["path"]]
+    door._client.cache_clear()
+    assert len(fetched) == 1 and assets[0]["blob"] in fetched[0]  # phase val needs the training file alone
+    assert (output / SUBMISSION).read_bytes() == (finished / SUBMISSION).read_bytes()
