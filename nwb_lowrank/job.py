@@ -173,7 +173,8 @@ def cut(options, source=None) -> tuple[Trials, np.ndarray]:
     for name in ("test", "held_out"):
         if not 0 <= getattr(options, name) < 1:
             raise ValueError(
-                f"nwb-lowrank fit: --{name.replace('_', '-')} must be a share from 0 to below 1; got {getattr(options, name)}."
+                f"nwb-lowrank fit: --{name.replace('_', '-')} must be a share from 0 to below 1; got {getattr(options, name)}. "
+                "Leave it out for a fifth."
             )
     if options.rank > trials.neurons:
         raise ValueError(f"nwb-lowrank fit: --rank must not exceed the number of neurons ({trials.neurons}); got {options.rank}. Lower it.")

@@ -81,7 +81,9 @@ class Trials:
             )
         B, T, N = counts.shape
         if min(B, T, N) == 0:
-            raise ValueError(f"Trials.counts must hold at least one trial, bin and neuron; got shape {counts.shape}.")
+            raise ValueError(
+                f"Trials.counts must hold at least one trial, bin and neuron; got shape {counts.shape}. Check what was selected."
+            )
         counts = counts.astype(np.float32, copy=False)
         mask = _broadcast("mask", np.asarray(self.mask, bool), (B, T, N))
         if not np.isfinite(counts.sum()) and not np.isfinite(counts).all():  # a sum needs no memory, and tells in all but odd cases
@@ -93,16 +95,18 @@ class Trials:
             counts = np.where(mask, counts, np.float32(0))
         inputs = np.zeros((B, T, 0), np.float32) if self.inputs is None else np.asarray(self.inputs, np.float32)
         if inputs.ndim != 3 or inputs.shape[:2] != (B, T):
-            raise ValueError(f"Trials.inputs must be (trial, bin, input) = ({B}, {T}, D); got shape {inputs.shape}.")
+            raise ValueError(
+                f"Trials.inputs must be (trial, bin, input) = ({B}, {T}, D); got shape {inputs.shape}. Cut them like the counts."
+            )
         if not np.isfinite(inputs).all():
             raise ValueError("Trials.inputs must be finite; it holds NaN or infinity. Fill or drop those bins.")
         if not (np.isfinite(self.bin_width) and self.bin_width > 0):
-            raise ValueError(f"Trials.bin_width must be a positive number of seconds; got {self.bin_width}.")
+            raise ValueError(f"Trials.bin_width must be a positive number of seconds; got {self.bin_width}. Pass for example 0.02.")
         if not 0 <= self.forecast < T:
-            raise ValueError(f"Trials.forecast must leave at least one shown bin of {T}; got {self.forecast}.")
+            raise ValueError(f"Trials.forecast must leave at least one shown bin of {T}; got {self.forecast}. Forecast fewer.")
         table = pd.DataFrame(index=range(B)) if self.table is None else self.table.reset_index(drop=True)
         if len(table) != B:
-            raise ValueError(f"Trials.table must have one row a trial ({B}); got {len(table)} rows.")
+            raise ValueError(f"Trials.table must have one row a trial ({B}); got {len(table)} rows. Select the same trials.")
         values = dict(
             counts=counts,
             mask=mask,
@@ -126,7 +130,9 @@ class Trials:
             return dict(behavior=None, behavior_mask=None)
         behavior = np.asarray(self.behavior, float)
         if behavior.ndim != 3 or behavior.shape[:2] != (B, T):
-            raise ValueError(f"Trials.behavior must be (trial, bin, column) = ({B}, {T}, C); got shape {behavior.shape}.")
+            raise ValueError(
+                f"Trials.behavior must be (trial, bin, column) = ({B}, {T}, C); got shape {behavior.shape}. Cut it like the counts."
+            )
         known = np.ones((B, T), bool) if self.behavior_mask is None else np.asarray(self.behavior_mask, bool)
         known = _broadcast("behavior_mask", known, (B, T))
         if not np.isfinite(behavior[known]).all():
@@ -229,7 +235,9 @@ class Trials:
         if column is None:
             return None, None
         if column not in self.table:
-            raise KeyError(f"Trials.conditions: no column {column!r} in the trial table; it has {', '.join(self.table)}.")
+            raise KeyError(
+                f"Trials.conditions: no column {column!r} in the trial table; it has {', '.join(self.table)}. Pass one of these."
+            )
         return self.table[column].to_numpy(), column
 
     def select(self, trials) -> Trials:
@@ -294,7 +302,7 @@ def split_indices(size: int, fractions, seed: int) -> list[np.ndarray]:
     """Sorted random index sets with the given shares of `range(size)`; none is empty."""
     fractions = np.asarray(fractions, float)
     if abs(fractions.sum() - 1) > 1e-6 or (fractions <= 0).any():
-        raise ValueError(f"Trials.split: fractions must be positive and add up to 1; got {tuple(fractions)}.")
+        raise ValueError(f"Trials.split: fractions must be positive and add up to 1; got {tuple(fractions)}. Divide them by their sum.")
     if size < len(fractions):
         raise ValueError(
             f"Trials.split: {len(fractions)} parts need at least {len(fractions)} trials; got {size}. "
@@ -311,11 +319,11 @@ def _broadcast(name: str, array: np.ndarray, shape: tuple) -> np.ndarray:
     try:
         return np.broadcast_to(array, shape)
     except ValueError:
-        raise ValueError(f"Trials.{name} must broadcast to {shape}; got shape {array.shape}.") from None
+        raise ValueError(f"Trials.{name} must broadcast to {shape}; got shape {array.shape}. Cut it like the counts.") from None
 
 
 def _vector(name: str, value, size: int, dtype) -> np.ndarray:
     value = np.asarray(value, dtype)
     if value.shape != (size,):
-        raise ValueError(f"Trials.{name} must have shape ({size},); got {value.shape}.")
+        raise ValueError(f"Trials.{name} must have shape ({size},); got {value.shape}. Pass one value for each.")
     return value

@@ -50,7 +50,7 @@ def chosen_search(options, rank: int):
         if len(options.region) != 2 * rank:
             raise ValueError(
                 f"nwb-lowrank fixed-points: --region must be low and high of each of the {rank} latents ({2 * rank} numbers); "
-                f"got {len(options.region)}."
+                f"got {len(options.region)}. Write low high low high …, one pair a latent."
             )
         extra["region"] = [options.region[::2], options.region[1::2]]
     name = options.search or ("certified" if extra else None)

@@ -33,7 +33,10 @@ def cross_decoding(train_latents: Sequence, test_latents: Sequence, *, alpha: fl
     """
     train, test = ([np.asarray(z, float).reshape(-1, np.shape(z)[-1]) for z in latents] for latents in (train_latents, test_latents))
     if len(train) < 2 or len(train) != len(test):
-        raise ValueError(f"cross_decoding: expected training and test latents of at least two fits; got {len(train)} and {len(test)}.")
+        raise ValueError(
+            f"cross_decoding: expected training and test latents of at least two fits; got {len(train)} and {len(test)}. "
+            "Pass one array a fit, in the same order."
+        )
     if len({len(z) for z in train}) > 1 or len({len(z) for z in test}) > 1:
         raise ValueError("cross_decoding: all fits must be of the same trials and bins; their numbers of samples differ. Infer all alike.")
     out = np.empty((len(train), len(train)))

@@ -49,10 +49,15 @@ def few_shot_bits(
     arrays = [np.asarray(x, float) for x in (train_latents, train_counts, test_latents, test_counts)]
     train_z, train_y, test_z, test_y = arrays
     if train_z.shape[:2] != train_y.shape[:2] or test_z.shape[:2] != test_y.shape[:2] or train_z.shape[2] != test_z.shape[2]:
-        raise ValueError(f"few_shot_bits: latents and counts must be of the same trials and bins; got shapes {[x.shape for x in arrays]}.")
+        raise ValueError(
+            f"few_shot_bits: latents and counts must be of the same trials and bins; "
+            f"got shapes {[x.shape for x in arrays]}. Infer and cut alike."
+        )
     possible = [k for k in shots if 1 <= k <= len(train_z)]
     if not possible:
-        raise ValueError(f"few_shot_bits: shots must lie between 1 and the {len(train_z)} training trials; got {list(shots)}.")
+        raise ValueError(
+            f"few_shot_bits: shots must lie between 1 and the {len(train_z)} training trials; got {list(shots)}. Pass fewer shots."
+        )
     random = np.random.default_rng(seed)
     rows = []
     for k in possible:

@@ -27,7 +27,7 @@ class SpikeHistory(nn.Module):
     def __init__(self, *, bins: int = 20, basis: int = 5):
         super().__init__()
         if not 1 <= basis <= bins:
-            raise ValueError(f"SpikeHistory: basis must lie between 1 and bins; got basis={basis}, bins={bins}.")
+            raise ValueError(f"SpikeHistory: basis must lie between 1 and bins; got basis={basis}, bins={bins}. Lower basis.")
         self.bins, self.basis = bins, basis
 
     def attach(self, neurons: int) -> SpikeHistory:

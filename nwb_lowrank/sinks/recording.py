@@ -113,7 +113,9 @@ def _check(spike_times, trials, behavior, obs_intervals, location) -> None:
     if not spike_times:
         raise ValueError("write_recording: expected the spike times of at least one unit; got none. Pass a list of arrays.")
     if not isinstance(location, str) and len(location) != len(spike_times):
-        raise ValueError(f"write_recording: location must be one name, or one a unit ({len(spike_times)}); got {len(location)}.")
+        raise ValueError(
+            f"write_recording: location must be one name, or one a unit ({len(spike_times)}); got {len(location)}. Pass one for each."
+        )
     if obs_intervals is not None and not (np.diff(np.asarray(obs_intervals, float).reshape(-1, 2)) > 0).all():
         raise ValueError("write_recording: obs_intervals must be rows of (start, stop) seconds with start < stop. Check their order.")
     for neuron, times in enumerate(spike_times):

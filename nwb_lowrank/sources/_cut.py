@@ -87,11 +87,11 @@ def cut_trials(
 def _bin_width(bin_width: float | None, recording) -> float:
     interval = recording.frame_interval
     if bin_width is None and interval is None:
-        raise ValueError("read_nwb: spike times need bin_width= in seconds, such as 0.02; got None.")
+        raise ValueError("read_nwb: spike times need bin_width= in seconds, such as 0.02; got None. Pass it (--bin on the command line).")
     if bin_width is None:
         return interval
     if not (isinstance(bin_width, Real) and np.isfinite(bin_width) and bin_width > 0):
-        raise ValueError(f"read_nwb: bin_width must be a positive number of seconds; got {bin_width!r}.")
+        raise ValueError(f"read_nwb: bin_width must be a positive number of seconds; got {bin_width!r}. Pass for example 0.02.")
     width = float(bin_width)
     if interval is not None and abs(width / interval - 1) < SAME:
         return interval  # 0.0333 means the frame rate, and must not drift away from the frames

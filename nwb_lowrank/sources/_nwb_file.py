@@ -62,7 +62,9 @@ def open_nwb(source, who: str) -> Iterator[tuple[NWBFile, dict]]:
             yield nwb, origin | asset.origin()
         return
     if not isinstance(source, (str, os.PathLike)) and not (hasattr(source, "read") and hasattr(source, "seek")):
-        raise TypeError(f"{who}: expected a path, an open NWBFile or a file-like object; got {type(source).__name__}.")
+        raise TypeError(
+            f"{who}: expected a path, an open NWBFile or a file-like object; got {type(source).__name__}. Pass the file's path."
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pynwb's remarks about the source file are not about this reading
         with _opened(source, who) as (io, path, digest):

@@ -126,10 +126,14 @@ def _missing(start: float, stop: float) -> str:
 
 def _checked_window(window, width: float) -> tuple[float, float]:
     if np.shape(window) != (2,):
-        raise ValueError(f"read_nwb: window must be (start, stop) in seconds around the event; got {window!r}.")
+        raise ValueError(
+            f"read_nwb: window must be (start, stop) in seconds around the event; got {window!r}. Pass for example (-0.3, 0.7)."
+        )
     first, last = (float(edge) for edge in window)
     if not (np.isfinite([first, last]).all() and first < last):
-        raise ValueError(f"read_nwb: window must be (start, stop) in seconds with start < stop; got ({first:g}, {last:g}).")
+        raise ValueError(
+            f"read_nwb: window must be (start, stop) in seconds with start < stop; got ({first:g}, {last:g}). Exchange or mend them."
+        )
     if width > (last - first) * (1 + 10.0**-ROUND):
         raise ValueError(
             f"read_nwb: bins of {width:g} s are wider than the window of {last - first:g} s. Pass a smaller bin_width= or a longer window=."
@@ -151,7 +155,7 @@ def _check_overlap(name: str, window, first, last, start, stop) -> None:
 def chunk_windows(segments: np.ndarray, width: float, chunk: float | None) -> Windows:
     """Chunks of `chunk` seconds that follow one another through every segment; the last of a segment is shorter."""
     if chunk is not None and not (np.isfinite(chunk) and chunk > 0):
-        raise ValueError(f"read_nwb: chunk must be a positive number of seconds; got {chunk}.")
+        raise ValueError(f"read_nwb: chunk must be a positive number of seconds; got {chunk}. Pass for example 10.")
     size = CHUNK_BINS if chunk is None else int(round(round(chunk / width, ROUND)))
     if size < 1 or (chunk is not None and width > chunk * (1 + 10.0**-ROUND)):
         raise ValueError(f"read_nwb: bins of {width:g} s are wider than chunks of {chunk:g} s. Pass a longer chunk=.")

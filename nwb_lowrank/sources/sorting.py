@@ -101,7 +101,10 @@ def _sorting_of(source):
     if hasattr(source, "sorting") and hasattr(source, "get_extension"):
         return source.sorting, source, path
     if not (hasattr(source, "get_unit_spike_train_in_seconds") and hasattr(source, "unit_ids")):
-        raise TypeError(f"read_nwb: expected a sorting or a SortingAnalyzer of spikeinterface, or a folder; got {type(source).__name__}.")
+        raise TypeError(
+            f"read_nwb: expected a sorting or a SortingAnalyzer of spikeinterface, or a folder; got {type(source).__name__}. "
+            "Load it with spikeinterface first."
+        )
     return source, None, path
 
 

@@ -45,7 +45,10 @@ def suggest(inventory: Inventory) -> dict:
     elif len(inventory.signals):
         options, reasons = _for_signals(inventory)
     else:
-        raise ValueError("suggest: nothing can be fitted; the file has neither spike times nor ROI response series.")
+        raise ValueError(
+            "suggest: nothing can be fitted; the file has neither spike times nor ROI response series. "
+            "Sort spikes or extract ROIs first, or name another series with signal=."
+        )
     neurons, bins = options.pop("neurons"), options.pop("total_bins")
     wanted = 3 if neurons < 50 else 4 if neurons < 150 else 5
     options["rank"] = min(wanted, max(1, bins // BINS_A_RANK))
