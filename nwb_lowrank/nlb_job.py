@@ -48,7 +48,7 @@ RECIPES = {
         settings=FitSettings(
             steps=150_000, batch_size=16, particles=64, learning_rate=1e-3, final_learning_rate=1e-5, warmup=0, rectified=True,
             warm_rounds=0, averaging=0.0, dropout=0.0, prior=0.0, wake=False, initialise=False,
-            resampling_gradient=False, patience=50, validate_every=100,
+            resampling_gradient=False, resample_threshold=1.0, patience=50, validate_every=100,
         ),
     ),
 }  # fmt: skip
