@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from .model import LowRankRNN
 from .results import FixedPoints
-from .searches.base import EPS, Dynamics, Search, refine
+from .searches.base import EPS, Candidates, Dynamics, Search, refine
 from .searches.certified import Certified
+from .searches.gathered import gather
 from .searches.kinks import kind_on_kink, on_kink
 from .searches.newton import Newton, capture
 
@@ -48,6 +51,7 @@ def find_fixed_points(model: LowRankRNN, *, u=None, search: Search | None = None
     boxes = np.full((len(points), 2, points.shape[1]), np.nan) if found.boxes is None else found.boxes
     rows, counts = _distinct_rows(dynamics, points[verified])
     points, boxes = points[verified][rows], boxes[verified][rows]
+    points, boxes, counts, found = _gathered(dynamics, points, boxes, counts, found)
     jacobian = dynamics.jacobian(points)
     eigenvalues = _by_modulus(np.linalg.eigvals(jacobian).astype(complex))
     unstable = (np.abs(eigenvalues) >= 1).sum(1)
@@ -78,6 +82,19 @@ def find_fixed_points(model: LowRankRNN, *, u=None, search: Search | None = None
         certificate=certificate,
         boxes=boxes,
     )
+
+
+def _gathered(dynamics: Dynamics, points: np.ndarray, boxes: np.ndarray, counts: np.ndarray, found: Candidates):
+    """The same without the points that are not isolated, which become sets of the certificate."""
+    about, region = found.certificate, found.certificate["region"]
+    region = region and (np.array(region["low"]), np.array(region["high"]))
+    isolated, sets = gather(dynamics, points, np.isfinite(boxes).all((1, 2)), about.get("sets", []), region)
+    if not isolated.all():
+        reason = f"{about['reason']} {int((~isolated).sum())} points that were met are not isolated: they lie on sets of fixed points."
+        # What was a point of a set that was not yet known to be one is no set of its own.
+        known = [one for one in about.get("sets", []) if one["dimension"] or not sets]
+        about = {**about, "sets": known + sets, "reason": reason}
+    return points[isolated], boxes[isolated], counts[isolated], replace(found, complete=found.complete and not sets, certificate=about)
 
 
 def _default(dynamics: Dynamics) -> Search:

@@ -44,7 +44,7 @@ MAY = {
     "generate.py": "results trials",
     "fixed_points.py": "model nonlinearities results searches",
     "searches/*": "families model nonlinearities results",
-    "dynamics/*": "families model nonlinearities results fixed_points searches",
+    "dynamics/*": "families model nonlinearities reading results fixed_points searches",
     "trust/*": "alignment families trials results fit infer fixed_points searches metrics",
     "metrics/*": "families trials results",
     "plots/*": "families trials results metrics dynamics searches.base",  # the PSTH that is drawn is the one that is scored

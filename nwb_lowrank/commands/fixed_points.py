@@ -71,12 +71,14 @@ def run(options) -> None:
     with Bar() as bar:
         points = nl.find_fixed_points(results.fit.model, u=options.input, search=search, on_round=bar)
     found = _rest(options, results, points, search)
-    shown = points if results.reading is None else results.reading.fixed_points(points)
+    shown, told = (points, found) if results.reading is None else (results.reading.fixed_points(points), _in_basis(found, results.reading))
+    basis = "the network's own basis" if results.reading is None else "the basis of the reading stored with the fit"
     if options.json:
-        print(json.dumps(_values(shown, found)))
+        print(json.dumps({**_values(shown, told), "basis": basis}))
     else:
         print(fixed_points_text(shown, results.trials.bin_width))
-        print(_text(found, results.trials.bin_width), end="")
+        print(f"positions are in {basis}")
+        print(_text(told, results.trials.bin_width), end="")
     if options.save:
         _save(options, results, points, found["portrait"])
 
@@ -92,12 +94,22 @@ def _rest(options, results, points, search) -> dict:
         what, low, high = options.along[0], *map(_number, options.along[1:])
         found["branches"] = nl.continue_fixed_points(model, what, low, high, u=options.input, search=search)
     if options.portrait:
-        whole = nl.portrait(model, latents, lengths=lengths, u=options.input, bin_width=width, fixed_points=points)
+        whole = nl.portrait(
+            model, latents, lengths=lengths, u=options.input, inputs=results.trials.inputs, bin_width=width, fixed_points=points
+        )
         found = {"portrait": replace(whole, branches=found.get("branches"))}
     elif options.cycles:
         seen = latents[results.trials.mask.any(-1)]
         found["cycles"] = find_cycles(nl.Dynamics.of(model, options.input), seen[:: max(1, len(seen) // 24)])
     return found
+
+
+def _in_basis(found: dict, reading) -> dict:
+    """What was found, with positions in the basis of `reading`."""
+    from ..dynamics.based import branches_in, cycles_in, in_basis
+
+    turn = dict(portrait=in_basis, cycles=cycles_in, branches=branches_in)
+    return {name: turn[name](one, reading) for name, one in found.items()}
 
 
 def _number(text: str) -> float:

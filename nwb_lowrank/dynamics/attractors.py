@@ -11,7 +11,7 @@ from ..results import FixedPoints
 from ..searches.base import Dynamics, refine
 from .base import Attractor, Cycle, Spectrum
 from .circles import closed_curve, rotation, strongest
-from .continua import Continuum, continuum_of
+from .continua import Continuum, continuum_of, of_set
 from .cycles import cycle_of, shoot
 from .lyapunov import lyapunov
 from .orbits import advance, bounded, eigenvalues, orbit, size, step
@@ -48,6 +48,8 @@ def attractors_of(
     continuum = continuum_of(dynamics, starts)
     if continuum is not None:
         found.add(_of_continuum(continuum), tree_points=continuum.points, reach=continuum.length / 50)
+    for one in fixed_points.sets:  # that the search met, wherever the orbits went
+        found.proved(one)
     for point, values, stable in zip(fixed_points.points, fixed_points.eigenvalues, fixed_points.stable):
         if stable and found.where(point[None])[0] < 0:
             found.add(_of_point(point, values), point[None], 1e-6 * scale)
@@ -85,6 +87,14 @@ class _Found:
             if free.any():
                 label[free] = np.where(tree.query(z[free])[0] <= reach, index, -1)
         return label
+
+    def proved(self, one: dict) -> None:
+        """A set of fixed points that attracts, unless the orbits have come to rest on it already."""
+        if one["dimension"] and one["kind"] == "attractor" and len(one["points"]) > 1:
+            if (self.where(np.array(one["points"])) < 0).mean() > 0.5:
+                continuum = of_set(self.dynamics, one)
+                spacing = cKDTree(continuum.points).query(continuum.points, k=2)[0][:, 1].max()
+                self.add(_of_continuum(continuum), continuum.points, max(2 * float(spacing), continuum.length / 50))
 
     def settled(self, end: np.ndarray) -> None:
         """Ends at rest, or on the last stretch towards a stable point: Newton gives the point."""
@@ -157,7 +167,7 @@ def settle_labels(
         return label
     trees = [cKDTree(attractor.points) for attractor in attractors]
     reach = [_reach(attractors, index, trees) for index in range(len(attractors))]
-    going, limit = np.arange(len(z)), 1e8 * (1 + np.abs(z).max(initial=0))
+    going, limit = np.flatnonzero(np.isfinite(z).all(1)), 1e8 * (1 + np.abs(np.nan_to_num(z)).max(initial=0))
     for done in range(0, steps + 1, chunk):
         for index, tree in enumerate(trees):
             here = tree.query(z[going], distance_upper_bound=reach[index])[0] <= reach[index]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.sparse.csgraph import minimum_spanning_tree
 
 from ..searches.base import Dynamics
 from .orbits import advance, eigenvalues, principal, size
@@ -67,6 +68,26 @@ def continuum_of(dynamics: Dynamics, starts: np.ndarray) -> Continuum | None:
             if found is not None:
                 return found
     return None
+
+
+def of_set(dynamics: Dynamics, one: dict) -> Continuum:
+    """A set of fixed points as the search describes it (`FixedPoints.sets`): nothing moves along it."""
+    samples, dimension = np.array(one["points"]), int(one["dimension"])
+    points, length = _joined(samples) if dimension == 1 else (samples, float(one["length"]))
+    ring = one["shape"] == "ring"
+    if ring:  # the shortest ways between its samples leave one gap
+        length *= len(samples) / (len(samples) - 1)
+    fast = float(np.median([_fast(dynamics, point, dimension) for point in samples]))
+    kind = "sheet" if dimension > 1 else "ring" if ring else "line"
+    return Continuum(kind, points, length, fast, np.inf, _middle(dynamics, samples), dimension)
+
+
+def _joined(samples: np.ndarray) -> tuple[np.ndarray, float]:
+    """Points along the shortest ways that join samples of a curve (S, R), in whatever order they come, and the ways' length."""
+    tree = minimum_spanning_tree(np.linalg.norm(samples[:, None] - samples, axis=2)).tocoo()
+    steps = np.linspace(0, 1, 20)[:, None, None]
+    between = samples[tree.row] + steps * (samples[tree.col] - samples[tree.row])
+    return between.reshape(-1, samples.shape[1]), float(tree.data.sum())
 
 
 def slow_directions(dynamics: Dynamics, z: np.ndarray) -> np.ndarray:

@@ -23,7 +23,7 @@ FALLBACK = (64, 100)  # trials and bins of a simulation that stands in for data
 
 
 def portrait(
-    model: LowRankRNN, latents=None, *, lengths=None, u=None, bin_width: float, fixed_points: FixedPoints | None = None,
+    model: LowRankRNN, latents=None, *, lengths=None, u=None, inputs=None, bin_width: float, fixed_points: FixedPoints | None = None,
     starts: int = 128, cycles: bool = True, noise: bool = True, seed: int = 0,
 ) -> Portrait:  # fmt: skip
     """Fixed points, attractors, cycles, slow points and switching, from orbits that begin at the data's latents.
@@ -38,6 +38,8 @@ def portrait(
         Recorded bins of each trial; None: all.
     u : array (D,) or None
         Constant input; None is zero.
+    inputs : array (B, T, D) or None
+        Of the trials, as the fit saw them: in whose basin a latent is, is told with the inputs that its trial has still to come.
     bin_width : float
         Seconds, for the readings in seconds and hertz.
     fixed_points : FixedPoints or None
@@ -65,6 +67,7 @@ def portrait(
     latents, lengths = _latents(model, latents, lengths, seed)
     if not bin_width > 0:
         raise ValueError(f"portrait: bin_width must be positive seconds; got {bin_width}. Pass trials.bin_width.")
+    pushes = _pushes(model, u, inputs, latents.shape) if given else None
     inside = (np.arange(latents.shape[1]) < lengths[:, None]) & np.isfinite(latents).all(-1)
     seen = latents[inside]
     centre, axes, _ = principal(seen)
@@ -77,7 +80,7 @@ def portrait(
         name=name_of(attractors, points), reasons=reasons_of(attractors, points, float((label < 0).mean()), bin_width),
         input=np.zeros(model.inputs) if u is None else np.asarray(u, float), bin_width=float(bin_width), centre=centre, axes=axes,
         fixed_points=points, attractors=attractors, cycles=all_cycles, slow=slow,
-        settings=dict(starts=len(begin), from_data=given, cycles_searched=cycles, seed=seed),
+        settings=dict(starts=len(begin), from_data=given, cycles_searched=cycles, inputs_in_time=pushes is not None, seed=seed),
     )  # fmt: skip
     if noise and attractors:
         try:
@@ -85,7 +88,7 @@ def portrait(
         except Diverged:
             found = replace(found, reasons=[*found.reasons, "noise drives every orbit out of all basins: they diverge"])
     if given and attractors:
-        found = replace(found, visits=visits(dynamics, np.where(inside[..., None], latents, 0.0), lengths, attractors))
+        found = replace(found, visits=visits(dynamics, np.where(inside[..., None], latents, 0.0), lengths, attractors, pushes=pushes))
     return found
 
 
@@ -105,6 +108,20 @@ def _latents(model: LowRankRNN, latents, lengths, seed: int) -> tuple[np.ndarray
             "portrait: latents must hold at least two finite points; got none or one. Pass posterior.latents of recorded trials."
         )
     return latents, lengths
+
+
+@torch.no_grad()
+def _pushes(model: LowRankRNN, u, inputs, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray] | None:
+    """By how much the trials' inputs differ from the constant one (B, T, D), and w (H, D); None where they do not."""
+    if inputs is None or not model.inputs:
+        return None
+    if np.shape(inputs) != (*shape[:2], model.inputs):
+        raise ValueError(
+            f"portrait: inputs must be (trial, bin, input) {(*shape[:2], model.inputs)}; got shape {np.shape(inputs)}. Pass trials.inputs."
+        )
+    seen = model.drive(torch.as_tensor(np.asarray(inputs)).to(model.m)).double().cpu().numpy()
+    seen = seen - (0.0 if u is None else np.asarray(u, float))
+    return (seen, model.w.detach().double().cpu().numpy()) if np.abs(seen).max(initial=0) > 0 else None
 
 
 def _joined(stable: list[Cycle], found: tuple[Cycle, ...]) -> tuple[Cycle, ...]:

@@ -15,7 +15,7 @@ def report(found: Portrait) -> str:
     where = "" if not len(found.input) else f" at input ({', '.join(f'{value:.4g}' for value in found.input)})"
     starts = "latents of the data" if found.settings.get("from_data") else "latents that the model simulates"
     lines = [f"portrait{where}: {found.name}", *(f"  {reason}" for reason in found.reasons)]
-    lines.append(f"  (orbits without noise from {found.settings.get('starts')} {starts})")
+    lines.append(f"  (orbits without noise from {found.settings.get('starts')} {starts}; positions and lengths in {_basis(found)})")
     lines += _cycle_lines(found.cycles, found.bin_width) if found.settings.get("cycles_searched") or found.cycles else []
     if len(found.slow.points):
         shown = list(zip(found.slow.points, found.slow.relative))[:MOST]
@@ -93,9 +93,15 @@ def _visit_lines(found: Portrait) -> list[str]:
     ends = [((v.attractor == i) & np.append(v.trial[1:] != v.trial[:-1], True)).sum() for i in range(count)]
     changed = len(np.unique(v.trial[1:][v.trial[1:] == v.trial[:-1]]))
     lines = [f"{trials} trials; {changed} change basins on the way:"]
+    if found.settings.get("inputs_in_time"):
+        lines[0] = f"{trials} trials, each with the inputs that it has still to come; {changed} change basins on the way:"
     return lines + [
         f"  basin of attractor {i}: {share[i]:.0%} of the bins; {ends[i]} trials end there" for i in range(count) if share[i] > 0
     ]
+
+
+def _basis(found: Portrait) -> str:
+    return "the basis of the reading stored with the fit" if found.settings.get("basis") == "reading" else "the network's own basis"
 
 
 def _error(seconds: float) -> str:

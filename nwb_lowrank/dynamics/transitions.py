@@ -87,7 +87,10 @@ def switching(
     )  # fmt: skip
 
 
-def visits(dynamics: Dynamics, latents: np.ndarray, lengths: np.ndarray, attractors: tuple[Attractor, ...], *, steps: int = 1500) -> Visits:
+def visits(
+    dynamics: Dynamics, latents: np.ndarray, lengths: np.ndarray, attractors: tuple[Attractor, ...], *,
+    pushes: tuple[np.ndarray, np.ndarray] | None = None, steps: int = 1500,
+) -> Visits:  # fmt: skip
     """In whose basin each trial's posterior mean is, bin by bin, as runs.
 
     Parameters
@@ -97,19 +100,35 @@ def visits(dynamics: Dynamics, latents: np.ndarray, lengths: np.ndarray, attract
     lengths : int array (B,)
         Recorded bins of each trial.
     attractors : tuple of Attractor
+    pushes : (array (B, T, D), array (H, D)) or None
+        By how much the inputs of each bin differ from the constant input, and the input weights w: a latent follows, without noise, the
+        inputs that its own trial has still to come, and settles at the constant input when the trial is over. None: they do not differ.
     steps : int
         Bins that each latent is given to settle, without noise and at the constant input.
     """
     inside = np.arange(latents.shape[1]) < np.asarray(lengths)[:, None]
     label = np.full(latents.shape[:2], -2)
-    label[inside] = settle_labels(dynamics, latents[inside].astype(float), attractors, steps=steps)
+    ends = latents.astype(float) if pushes is None else _through(dynamics, latents.astype(float), np.asarray(lengths), *pushes)
+    label[inside] = settle_labels(dynamics, ends[inside], attractors, steps=steps)
     new = np.ones_like(inside)
     new[:, 1:] = label[:, 1:] != label[:, :-1]
     trial, first = np.nonzero(new & inside)
-    ends = np.append(np.flatnonzero(new.ravel())[1:], label.size).reshape(-1) - 1
-    last = dict(zip(np.flatnonzero(new.ravel()), ends % latents.shape[1]))
+    stops = np.append(np.flatnonzero(new.ravel())[1:], label.size).reshape(-1) - 1
+    last = dict(zip(np.flatnonzero(new.ravel()), stops % latents.shape[1]))
     stop = np.array([last[row * latents.shape[1] + bin] for row, bin in zip(trial, first)], int)
     return Visits(trial, label[trial, first], first, stop)
+
+
+def _through(dynamics: Dynamics, z: np.ndarray, lengths: np.ndarray, inputs: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Where each latent (B, T, R) is at the end of its trial, driven by the inputs after it and by no noise."""
+    z, limit = z.copy(), FAR * (1 + np.abs(z).max(initial=0))
+    for bin in range(1, z.shape[1]):
+        # By now every earlier latent of the trial has come to the bin before this one.
+        trials = np.flatnonzero(bin < lengths)
+        before = z[trials, :bin]
+        current = dynamics.currents(before) + (inputs[trials, bin] @ w.T)[:, None]
+        z[trials, :bin] = bounded(dynamics.decay * before + dynamics.rates(current) @ dynamics.n.T, limit)
+    return z
 
 
 def _cores(dynamics: Dynamics, chol: np.ndarray, attractors: tuple[Attractor, ...], random: np.random.Generator) -> np.ndarray:

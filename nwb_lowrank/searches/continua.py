@@ -110,11 +110,11 @@ def _describe(dynamics: Dynamics, ends: list[tuple[int, np.ndarray]], middles: n
     if dimension == 1:
         name = _curve([points for _, points in ends] + [point[None] for point in middles], low, high)
     samples = verified[np.unique(np.linspace(0, len(verified) - 1, MOST_SAMPLES).astype(int))] if len(verified) else verified
-    return dict(dimension=dimension, shape=name, kind=_kind(dynamics, samples, dimension), low=low.tolist(), high=high.tolist(),
+    return dict(dimension=dimension, shape=name, kind=kind_across(dynamics, samples, dimension), low=low.tolist(), high=high.tolist(),
                 length=size, boxes=boxes, points=samples.tolist())  # fmt: skip
 
 
-def _kind(dynamics: Dynamics, samples: np.ndarray, dimension: int) -> str | None:
+def kind_across(dynamics: Dynamics, samples: np.ndarray, dimension: int) -> str | None:
     """What the directions across the set do, at most of its samples (at a bend the slope is that of one side)."""
     if not len(samples):
         return None
