@@ -90,7 +90,8 @@ def _gathered(dynamics: Dynamics, points: np.ndarray, boxes: np.ndarray, counts:
     region = region and (np.array(region["low"]), np.array(region["high"]))
     isolated, sets = gather(dynamics, points, np.isfinite(boxes).all((1, 2)), about.get("sets", []), region)
     if not isolated.all():
-        reason = f"{about['reason']} {int((~isolated).sum())} points that were met are not isolated: they lie on sets of fixed points."
+        reason = f"{about['reason']} {int((~isolated).sum())} points that were met are none of their own: "
+        reason += "they lie on sets of fixed points, or within rounding of a double root."
         # What was a point of a set that was not yet known to be one is no set of its own.
         known = [one for one in about.get("sets", []) if one["dimension"] or not sets]
         about = {**about, "sets": known + sets, "reason": reason}

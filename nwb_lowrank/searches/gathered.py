@@ -11,6 +11,8 @@ from .continua import MOST_SAMPLES, kind_across, shape
 FLAT = 1e-7  # I − J does not move a direction that it shrinks to less than this share of its largest singular value
 STEPS, SMALLEST = 200, 1 / 64  # first steps across the points, and the smallest (of such a step): how well a set's ends are known
 GROWTH = 1 / 50  # no step is longer than this share of the way behind it, or than a first one
+# A set moves some current by so much. About a double or triple root, places within 1e-5 are fixed points up to rounding: one point.
+SHORTEST = 1e-3
 MOST_STEPS, MOST_SETS = 5000, 50
 
 
@@ -58,6 +60,9 @@ def gather(dynamics: Dynamics, points: np.ndarray, alone: np.ndarray, known: lis
         # The very ends of a line, on a kink beyond which I − J is regular.
         ends = cKDTree(path[[0, -1]]).query(points)[0] <= 2 * SMALLEST * walker.pace
         isolated[ends & ~alone & (not ring)] = False
+        if dimension == 1 and (np.abs(dynamics.m) @ np.ptp(path, axis=0)).max() < SHORTEST:
+            isolated[i] = True
+            continue
         if not any(len(one["points"]) and cKDTree(members).query(np.array(one["points"]))[0].min() <= reach for one in known):
             sets.append(_describe(dynamics, members, points[flat[near]], dimension, "ring" if ring else shape(dimension)))
     return isolated, sets

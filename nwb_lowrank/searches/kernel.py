@@ -221,7 +221,7 @@ def search(dims, units, field, box, limits, found):
     linear, constant, error, blur, weight = field
     quota, floor, smallest = limits
     R, H = len(dims), units[0].shape[0]
-    lists, counts = np.empty((DEPTH + 1, H), np.int32), np.empty(DEPTH + 1, np.int64)
+    lists, counts = np.empty((DEPTH + 1, H), np.uint32), np.empty(DEPTH + 1, np.int64)
     lines, rests = np.empty((DEPTH + 1, R, R)), np.empty((DEPTH + 1, R))
     stack, level = np.empty((2 * DEPTH + 2, 2, R)), np.empty(2 * DEPTH + 2, np.int64)
     kind = np.empty(found.shape[0], np.int8)
