@@ -182,4 +182,4 @@ class Bar:
 
     def __call__(self, looked) -> None:
         self.bar.update(1 - looked.left - self.bar.n)
-        self.bar.set_postfix_str(f"{looked.boxes} boxes, {looked.waiting} waiting, {looked.found} points")
+        self.bar.set_postfix_str(f"{looked.boxes} boxes, {looked.waiting} waiting, {looked.found} points", refresh=False)
