@@ -87,7 +87,9 @@ def find_fixed_points(model: LowRankRNN, *, u=None, search: Search | None = None
 def _gathered(dynamics: Dynamics, points: np.ndarray, boxes: np.ndarray, counts: np.ndarray, found: Candidates):
     """The same without the points that are not isolated, which become sets of the certificate."""
     about, region = found.certificate, found.certificate["region"]
-    region = region and (np.array(region["low"]), np.array(region["high"]))
+    if region is None:  # one linear system has told it all
+        return points, boxes, counts, found
+    region = (np.array(region["low"]), np.array(region["high"]))
     isolated, sets = gather(dynamics, points, np.isfinite(boxes).all((1, 2)), about.get("sets", []), region)
     if not isolated.all():
         reason = f"{about['reason']} {int((~isolated).sum())} points that were met are none of their own: "
