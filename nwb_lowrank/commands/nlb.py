@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import time
 from pathlib import Path
-
-import numpy as np
-import pandas as pd
 
 
 def add(commands):
@@ -60,6 +58,7 @@ def _add_run(parts) -> None:
 def run(options) -> None:
     from .. import nlb_job
     from ..sources._nlb_table import dataset_of
+    from ._nlb_report import report, report_dynamics, rows_of
 
     dataset = dataset_of(options.dataset)
     files = _files(dataset, options.path, options.phase)
@@ -71,10 +70,9 @@ def run(options) -> None:
           f"{cut.trials.bins} bins ({cut.trials.forecast} forward) x {cut.trials.neurons} neurons ({cut.trials.held_out.sum()} held out); "
           f"{len(plan.fits())} fits", flush=True)  # fmt: skip
     nlb_job.fit_all(plan, options.jobs, lambda line: print(f"  fitted {line}", flush=True))
-    rows = [row for rank in plan.ranks for row in _rows(plan, rank, options)]
-    _report(plan, pd.DataFrame(rows))
+    report(plan, [row for rank in plan.ranks for row in rows_of(plan, rank, options.target)])
     if options.few_shot:
-        _report_dynamics(plan, options.few_shot)
+        report_dynamics(plan, options.few_shot)
 
 
 def _files(dataset, paths: list[str], phase: str) -> list[Path]:
@@ -116,91 +114,19 @@ def _changes(pairs: list[str]) -> dict:
     return changes
 
 
-def _rows(plan, rank: int, options) -> list[dict]:
-    """Table rows of one rank: its seeds one by one (mean ± sd) and their averaged rates (the submission)."""
-    from .. import nlb_job
-
-    path, seeds, seconds = nlb_job.submit(plan, rank)
-    about = dict(dataset=plan.dataset.name, split=plan.phase, bin_ms=plan.bin_width, rank=rank, seeds=" ".join(map(str, plan.seeds)),
-                 cpu_s=round(seconds["cpu"]), wall_s=round(seconds["wall"]), device=plan.device, submission=str(path))  # fmt: skip
-    single = [nlb_job.score(plan, arrays, options.target) for arrays in seeds]
-    if single[0] is None:
-        print(f"written: {path} (no target for the {plan.phase} split: pass --target to score it)")
-        return []
-    table = pd.DataFrame(single)
-    rows = [dict(about, fit=f"mean of {len(seeds)} fits", **table.mean())]
-    if len(seeds) > 1:
-        rows[0] |= {f"{name} sd": sd for name, sd in table.std(ddof=1).items()}
-        rows.append(dict(about, fit=f"rates of {len(seeds)} fits averaged", **nlb_job.score(plan, path, options.target)))
-    return rows
-
-
-METRICS = ("co-bps", "vel R2", "tp corr", "psth R2", "fp-bps")
-
-
-def _report(plan, table: pd.DataFrame) -> None:
-    """Lines for a paper, and the table as CSV and Markdown beside the published numbers."""
-    if not len(table):
-        return
-    columns = [name for name in METRICS if name in table]
-    for row in table.to_dict("records"):
-        scores = ", ".join(f"{name} {_value(row, name)}" for name in columns)
-        print(f"{row['dataset']}, {row['split']} split, {row['bin_ms']} ms bins, low-rank RNN of rank {row['rank']}, seeds {row['seeds']}, "
-              f"{row['fit']}: {scores} ({row['cpu_s']} s CPU, {row['wall_s']} s wall-clock in all fits, {row['device']})")  # fmt: skip
-    table.to_csv(plan.folder / "scores.csv", index=False)
-    (plan.folder / "scores.md").write_text(markdown(plan, table, columns))
-    print(f"submission: {', '.join(dict.fromkeys(table['submission']))}\ntable: {plan.folder / 'scores.csv'}, {plan.folder / 'scores.md'}")
-
-
-def _report_dynamics(plan, shots) -> None:
-    """Few-shot scores (mean ± sd over seeds) and cross-decoding R² between seeds, printed and kept as CSV."""
-    from .. import nlb_job
-
-    rows = []
-    for rank in plan.ranks:
-        found, decoding = nlb_job.dynamics_scores(plan, rank, shots)
-        rows += found
-        for k, part in pd.DataFrame(found).groupby("shots")["bits_per_spike"]:
-            sd = f" ± {part.std(ddof=1):.4f}" if len(part) > 1 else ""
-            print(f"rank {rank}, co-bps with readouts learned from {k} trials: {part.mean():.4f}{sd} ({len(part)} seeds)")
-        if decoding is not None:
-            apart = decoding[~np.eye(len(decoding), dtype=bool)]
-            print(f"rank {rank}, latents of one seed decoded from another's: R² {apart.mean():.4f} ± {apart.std(ddof=1):.4f}")
-            table = pd.DataFrame(decoding, plan.seeds, plan.seeds)
-            table.to_csv(plan.folder / f"cross_decoding_rank{rank}.csv", index_label="from seed")
-    pd.DataFrame(rows).to_csv(plan.folder / "few_shot.csv", index=False)
-
-
-def _value(row: dict, name: str) -> str:
-    sd = row.get(f"{name} sd", np.nan)
-    return f"{row[name]:.4f}" + ("" if pd.isna(sd) else f" ± {sd:.4f}")
-
-
-def markdown(plan, table: pd.DataFrame, columns: list[str]) -> str:
-    """The table as Markdown, followed by what others published for the test split of this dataset."""
-    from ..sources._nlb_table import PUBLISHED
-
-    rows = [["model", "split", "bin", "seeds", *columns, "CPU s", "wall-clock s", "device"]]
-    for row in table.to_dict("records"):
-        rows.append([f"low-rank RNN, rank {row['rank']}, {row['fit']}", row["split"], f"{row['bin_ms']} ms", row["seeds"],
-                     *(_value(row, name) for name in columns), row["cpu_s"], row["wall_s"], row["device"]])  # fmt: skip
-    for bin_width, models in PUBLISHED.get(plan.dataset.name, {}).items():
-        for model, value in models.items():
-            scores = [value if name == "co-bps" else "" for name in columns]
-            rows.append([f"{model} (published)", "test", f"{bin_width} ms", "", *scores, "", "", ""])
-    lines = ["| " + " | ".join(map(str, cells)) + " |" for cells in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) + "\n"
-
-
 def evaluate(options) -> None:
-    from ..sinks.nlb import score_submission
+    from ..sinks.nlb import read_about, score_submission
+    from ._nlb_report import of_the_groups
 
+    began = time.time()
     scores = score_submission(options.target, options.submission)
     if options.json:
         print(json.dumps(scores))
         return
     for split, values in scores.items():
-        print(split + "".join(f"\n  {name:<16} {value:.4f}" for name, value in values.items()))
+        print("\n".join([split, *of_the_groups(split, read_about(options.submission))]))
+        print("\n".join(f"  {name:<16} {value:.4f}" for name, value in values.items()))
+    print(f"scored against {options.target} in {time.time() - began:.1f} s (cpu)")
 
 
 def merge_files(options) -> None:
