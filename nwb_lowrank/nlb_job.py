@@ -45,6 +45,10 @@ class Run:
     def group(self) -> str:
         return self.dataset.group(self.bin_width)
 
+    @property
+    def seeds_text(self) -> str:
+        return " ".join(map(str, self.seeds))
+
     def fits(self) -> list[tuple[int, int]]:
         return [(rank, seed) for rank in self.ranks for seed in self.seeds]
 
@@ -190,9 +194,7 @@ def submit(run: Run, rank: int) -> tuple[Path, list[dict[str, np.ndarray]], dict
     loaded = [_load(rates_path(run, cut.trials, rank, seed)) for seed in run.seeds]
     seeds = [submission_of(arrays["rates"], cut) for arrays, _ in loaded]
     mean = submission_of(np.mean([arrays["rates"] for arrays, _ in loaded], axis=0, dtype=float), cut)
-    about = dict(
-        split=run.phase, model=f"low-rank RNN, rank {rank}", recipe=run.named, seeds=" ".join(map(str, run.seeds)), device=run.device
-    )
+    about = dict(split=run.phase, model=f"low-rank RNN, rank {rank}", recipe=run.named, seeds=run.seeds_text, device=run.device)
     path = run.folder / f"submission_{run.group}_{run.phase}_rank{rank}.h5"
     write_submission(path, {run.group: mean}, cut.shapes, {run.group: about})
     return path, seeds, {kind: sum(about["seconds"][kind] for _, about in loaded) for kind in ("wall", "cpu")}

@@ -18,7 +18,7 @@ def rows_of(plan, rank: int, target_file) -> list[dict]:
 
     path, seeds, seconds = nlb_job.submit(plan, rank)
     about = dict(model=f"low-rank RNN, rank {rank}", dataset=plan.dataset.name, split=plan.phase, bin_ms=plan.bin_width, rank=rank,
-                 recipe=plan.named, seeds=" ".join(map(str, plan.seeds)), cpu_s=round(seconds["cpu"]), wall_s=round(seconds["wall"]),
+                 recipe=plan.named, seeds=plan.seeds_text, cpu_s=round(seconds["cpu"]), wall_s=round(seconds["wall"]),
                  device=plan.device, submission=str(path))  # fmt: skip
     single = [nlb_job.score(plan, arrays, target_file) for arrays in seeds]
     if single[0] is None:
@@ -68,7 +68,7 @@ def report_dynamics(plan, shots) -> None:
         found, decoding = nlb_job.dynamics_scores(plan, rank, shots)
         rows += found
         about = heading(dict(dataset=plan.dataset.name, split=plan.phase, bin_ms=plan.bin_width, model=f"low-rank RNN, rank {rank}",
-                             recipe=plan.named, seeds=" ".join(map(str, plan.seeds))))  # fmt: skip
+                             recipe=plan.named, seeds=plan.seeds_text))  # fmt: skip
         took = f"({time.time() - began:.0f} s wall-clock, cpu)"  # scikit-learn's regressions know no other device
         for k, part in pd.DataFrame(found).groupby("shots")["bits_per_spike"]:
             sd = f" ± {part.std(ddof=1):.4f}" if len(part) > 1 else ""
