@@ -287,10 +287,13 @@ def generate(results: nl.Results, *, draws: int, prior: bool, seed: int):
 
 
 class Bars:
-    """Progress bars of the warm start, the gradient steps and the inference, one after the other."""
+    """Progress bars of the warm start, the gradient steps and the inference, one after the other.
 
-    def __init__(self, shown: bool = True):
-        self.bar, self.stage, self.shown = None, None, shown
+    name, position : what is said before the stage, and the line of the terminal: for several processes at a time
+    """
+
+    def __init__(self, shown: bool = True, *, name: str = "", position: int | None = None):
+        self.bar, self.stage, self.shown, self.name, self.position = None, None, shown, name, position
 
     def __enter__(self) -> Bars:
         return self
@@ -321,5 +324,6 @@ class Bars:
     def _bar(self, stage: str, total: int, unit: str) -> tqdm:
         if stage != self.stage:
             self.__exit__()
-            self.stage, self.bar = stage, tqdm(total=total, desc=f"{stage:>10}", unit=unit, dynamic_ncols=True, disable=not self.shown)
+            self.stage, self.bar = stage, tqdm(total=total, desc=f"{self.name}{stage:>10}", unit=unit, dynamic_ncols=True,
+                                               disable=not self.shown, position=self.position, leave=self.position is None)  # fmt: skip
         return self.bar

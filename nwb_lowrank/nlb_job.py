@@ -12,6 +12,7 @@ import os
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -90,15 +91,19 @@ def fit_all(run: Run, jobs: int, tell) -> None:
     missing = [pair for pair in run.fits() if not rates_path(run, cut.trials, *pair).exists()]
     if jobs <= 1 or len(missing) <= 1:
         for rank, seed in missing:
-            tell(fit_one(run, rank, seed, show=True))
+            tell(fit_one(run, rank, seed))
         return
     with ProcessPoolExecutor(min(jobs, len(missing)), mp_context=get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(fit_one, run, rank, seed) for rank, seed in missing]):
-            tell(done.result())
+        try:
+            for done in as_completed([pool.submit(fit_one, run, *pair, line % jobs) for line, pair in enumerate(missing)]):
+                tell(done.result())
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
-def fit_one(run: Run, rank: int, seed: int, show: bool = False) -> str:
-    """Fit, infer, and keep both; one thread. Returns a line to show; `show`: progress bars meanwhile."""
+def fit_one(run: Run, rank: int, seed: int, line: int | None = None) -> str:
+    """Fit, infer, and keep both; one thread. Returns a line to show; `line` of the terminal for the progress bars of one of many."""
     import torch
 
     from .infer import infer
@@ -108,12 +113,12 @@ def fit_one(run: Run, rank: int, seed: int, show: bool = False) -> str:
     cut = tensors(run)
     path, rates = fit_path(run, cut.trials, rank, seed), rates_path(run, cut.trials, rank, seed)
     spent = Spent(rates.with_suffix(".seconds"))
-    with Bars() as bars:
+    with Bars(name="" if line is None else f"rank {rank} seed {seed}: ", position=line) as bars:
         if not path.exists():
-            _fit(run, cut, rank, seed, path, lambda progress: spent.note(bars.step if show else None, progress))
+            _fit(run, cut, rank, seed, path, lambda progress: spent.note(bars.step, progress))
         posterior = infer(
             Fit.load(path), cut.trials, **run.recipe.of_the_readout(), seed=seed, device=run.device,
-            on_batch=lambda *progress: spent.note(bars.batch if show else None, *progress),
+            on_batch=lambda *progress: spent.note(bars.batch, *progress),
         )  # fmt: skip
     took = spent.so_far()
     _save(rates, dict(rates=posterior.rates, latents=posterior.latents), dict(seconds=took))
@@ -130,7 +135,7 @@ def _fit(run: Run, cut: Tensors, rank: int, seed: int, path: Path, on_step) -> N
     observation = nl.Poisson(nl.Exp() if recipe.link == "exp" else nl.Softplus())
     model = nl.LowRankRNN(rank=rank, units=max(recipe.hidden, rank), neurons=train.neurons, observation=observation, noise=covariance())
     checkpoint = path.with_suffix(".checkpoint")
-    fitted = nl.fit(model, nl.Encoder(channels=recipe.channels), train, recipe.settings_for(len(train)), seed=seed, device=run.device,
+    fitted = nl.fit(model, nl.Encoder(channels=recipe.channels), train, recipe.settings, seed=seed, device=run.device,
                     on_step=on_step, checkpoint=checkpoint, resume=checkpoint.exists())  # fmt: skip
     _into_place(path, fitted.save)
     checkpoint.unlink(missing_ok=True)
@@ -153,8 +158,7 @@ class Spent:
 
     def note(self, show, *progress) -> None:
         """Called after every step, with what it reports, which is passed on to `show`."""
-        if show:
-            show(*progress)
+        show(*progress)
         if time.time() - self.noted > self.every:
             self.noted = time.time()
             self.path.write_text(json.dumps(self.so_far()))
@@ -253,6 +257,13 @@ def _digest(*parts) -> str:
 def _sha256(path: Path) -> str:
     if not path.is_file():
         raise FileNotFoundError(f"nlb run: no file '{path}'. Check the path.")
+    about = path.stat()
+    return _digest_of(path, about.st_size, about.st_mtime_ns)
+
+
+@lru_cache
+def _digest_of(path: Path, size: int, modified: int) -> str:
+    """Of a file's content, read once as long as it stays as it is."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

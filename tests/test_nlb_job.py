@@ -37,10 +37,8 @@ def finished(files, tmp_path_factory):
 def test_every_score_is_in_the_table_with_what_makes_it_one(finished, files):
     table = pd.read_csv(finished / "scores.csv")
     assert list(table["fit"]) == ["mean of 2 fits", "rates of 2 fits averaged"]
-    about, scores = (
-        {"dataset", "split", "bin_ms", "rank", "seeds", "cpu_s", "wall_s", "device"},
-        {"co-bps", "co-bps sd", "vel R2", "psth R2"},
-    )
+    about = {"model", "dataset", "split", "bin_ms", "recipe", "rank", "seeds", "cpu_s", "wall_s", "device"}
+    scores = {"co-bps", "co-bps sd", "vel R2", "psth R2"}
     assert about | scores | {"fp-bps"} <= set(table)
     text = (finished / "scores.md").read_text()
     assert "val" in text and "20 ms" in text and text.count("|---") >= 1
@@ -79,18 +77,30 @@ def test_a_lost_stage_is_made_again_with_the_same_bytes(finished, files, lost):
     assert (finished / SUBMISSION).read_bytes() == before
 
 
-@pytest.mark.parametrize("sign", ["tensors_*.safetensors", "*.checkpoint", "rates_*seed0*.safetensors"])
-def test_killed_at_any_stage_and_started_again_ends_in_the_same_bytes(finished, files, tmp_path, sign):
-    command = [sys.executable, "-m", "nwb_lowrank.cli", "nlb", "run", "mc_maze_small", str(files), "--output", str(tmp_path), *QUICK]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"})
+def killed_when(there, arguments, env):
+    """Start `nlb run` in a process of its own and kill it as soon as `there()`."""
+    command = [sys.executable, "-m", "nwb_lowrank.cli", "nlb", "run", "mc_maze_small", *arguments]
+    quiet = dict(stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(command, **quiet, env=os.environ | {"OMP_NUM_THREADS": "1"} | env)
     until = time.time() + 300
-    while not list(tmp_path.glob(sign)) and process.poll() is None and time.time() < until:
+    while not there() and process.poll() is None and time.time() < until:
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert list(tmp_path.glob(sign)) and not (tmp_path / SUBMISSION).exists()
-    assert main(["nlb", "run", "mc_maze_small", str(files), "--output", str(tmp_path), *QUICK]) == 0
+    assert there()
+
+
+@pytest.mark.parametrize(
+    "sign", ["tensors_*.safetensors", "*.checkpoint", "fit_*seed0*.safetensors", "rates_*seed0*.safetensors", SUBMISSION]
+)
+def test_killed_at_any_stage_and_started_again_ends_in_the_same_bytes(finished, files, tmp_path, sign):
+    arguments = [str(files), "--output", str(tmp_path), *QUICK]
+    killed_when(lambda: list(tmp_path.glob(sign)), arguments, {})
+    assert not (tmp_path / "scores.csv").exists() and (sign == SUBMISSION or not (tmp_path / SUBMISSION).exists())
+    assert main(["nlb", "run", "mc_maze_small", *arguments]) == 0
     assert (tmp_path / SUBMISSION).read_bytes() == (finished / SUBMISSION).read_bytes()
+    kept, expected = (pd.read_csv(folder / "scores.csv")["co-bps"] for folder in (tmp_path, finished))
+    assert list(kept) == list(expected)
 
 
 def test_two_fits_at_a_time_end_in_the_same_bytes(finished, files, tmp_path):
@@ -130,7 +140,9 @@ def test_errors_are_one_sentence(arguments, message, tmp_path, capsys, monkeypat
     assert message in capsys.readouterr().err
 
 
-def test_without_a_path_the_files_come_from_dandi_and_the_submission_is_the_same(files, finished, tmp_path, monkeypatch):
+@pytest.fixture
+def archive(files, tmp_path, monkeypatch):
+    """A stand-in for DANDI that has the two files, and its environment."""
     pytest.importorskip("dandi")
     from dandi_world import Server, from_file
 
@@ -139,13 +151,33 @@ def test_without_a_path_the_files_come_from_dandi_and_the_submission_is_the_same
     dataset = DATASETS["mc_maze_small"]
     assets = [from_file(name, files / name) for name in (dataset.train_file, dataset.test_file)]
     world = {dataset.dandiset: {"versions": {"draft": [], "0.220113.0408": assets}}}
-    output = tmp_path / "run"
     with Server(tmp_path, world) as server:
-        for name, value in server.environment(tmp_path).items():
+        env = server.environment(tmp_path)
+        for name, value in env.items():
             monkeypatch.setenv(name, value)
         door._client.cache_clear()
-        assert main(["nlb", "run", "mc_maze_small", "--output", str(output), *QUICK]) == 0
-        fetched = [entry["path"] for entry in server.log(method="GET") if "/blobs/" in entry["path"]]
+        yield server, env, assets
     door._client.cache_clear()
+
+
+def test_without_a_path_the_files_come_from_dandi_and_the_submission_is_the_same(archive, finished, tmp_path):
+    server, _, assets = archive
+    output = tmp_path / "run"
+    assert main(["nlb", "run", "mc_maze_small", "--output", str(output), *QUICK]) == 0
+    fetched = [entry["path"] for entry in server.log(method="GET") if "/blobs/" in entry["path"]]
     assert len(fetched) == 1 and assets[0]["blob"] in fetched[0]  # phase val needs the training file alone
+    assert (output / SUBMISSION).read_bytes() == (finished / SUBMISSION).read_bytes()
+
+
+def test_killed_while_downloading_and_started_again_ends_in_the_same_bytes(archive, finished, tmp_path):
+    server, env, assets = archive
+    output = tmp_path / "run"
+    arguments = ["--output", str(output), *QUICK]
+    server.control(bandwidth=assets[0]["size"] / 3)  # three seconds
+    killed_when(lambda: any(part.stat().st_size for part in (tmp_path / "cache").rglob("*.part")), arguments, env)
+    assert not list(output.glob("*.safetensors"))
+    server.control(bandwidth=None)
+    assert main(["nlb", "run", "mc_maze_small", *arguments]) == 0
+    statuses = [entry["status"] for entry in server.log(method="GET") if "/blobs/" in entry["path"]]
+    assert statuses[-1] == 206  # what had arrived was not fetched again
     assert (output / SUBMISSION).read_bytes() == (finished / SUBMISSION).read_bytes()

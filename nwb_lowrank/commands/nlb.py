@@ -35,7 +35,13 @@ def _add_run(parts) -> None:
     command = parts.add_parser(
         "run", help="files -> fits -> submission -> scores", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Fit a dataset of the benchmark and write a submission of the rates averaged over the seeds. Every stage is kept in\n"
-        "the output folder: the same command goes on where it was interrupted, to the same bytes.",
+        "the output folder: the same command goes on where it was interrupted, to the same bytes.\n\n"
+        "recipes\n"
+        "  paper  Pals et al. 2024: rank 36, 512 units, 64 particles, RAdam from random weights for 216,000 steps, acausal encoder,\n"
+        "         rates averaged over 32 filters of 192 particles. Followed with --device cuda unless another is named.\n"
+        "         Days on a CPU core; never run to its end by the authors of this package.\n"
+        "  warm   rank 6, 64 units, 16 particles, begun from trajectories smoothed with a model made of the data, trajectories\n"
+        "         drawn backwards at read-out; minutes a fit on one core. Followed on the CPU unless another is named.",
         epilog="example: nwb-lowrank nlb run mc_maze_small sub-Jenkins/ --bin 20 --rank 6 8 --seeds 0 1 2 3",
     )  # fmt: skip
     command.set_defaults(run=run)
@@ -43,7 +49,7 @@ def _add_run(parts) -> None:
     command.add_argument("path", nargs="*", help="the training file, or it and the test file, or a folder with them (else from DANDI)")
     command.add_argument("--bin", type=int, default=20, choices=(5, 20), help="ms (%(default)s)")
     command.add_argument("--phase", default="val", choices=("val", "test"), help="which split is scored (%(default)s)")
-    command.add_argument("--recipe", default="default", choices=("default", "paper"), help="of the fit (%(default)s)")
+    command.add_argument("--recipe", choices=("warm", "paper"), help="of the fit, see above (warm; with --device cuda paper)")
     command.add_argument("--rank", type=int, nargs="+", metavar="R", help="one submission for each (by the recipe)")
     command.add_argument("--seeds", type=int, nargs="+", default=list(range(4)), metavar="N", help="one fit for each (0 1 2 3)")
     command.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the recipe, such as steps=200 hidden=128")
@@ -57,19 +63,24 @@ def _add_run(parts) -> None:
 
 def run(options) -> None:
     from .. import nlb_job
+    from ..nlb_recipe import usual
     from ..sources._nlb_table import dataset_of
     from ._nlb_report import report, report_dynamics, rows_of
 
     dataset = dataset_of(options.dataset)
     files = _files(dataset, options.path, options.phase)
     output = options.output or f"nlb_{dataset.name}_{options.bin}_{options.phase}"
-    plan = nlb_job.make_run(dataset, files, output, phase=options.phase, bin_width=options.bin, recipe=options.recipe, ranks=options.rank,
+    recipe = options.recipe or usual(options.device)
+    plan = nlb_job.make_run(dataset, files, output, phase=options.phase, bin_width=options.bin, recipe=recipe, ranks=options.rank,
                             seeds=options.seeds, changes=_changes(options.set), device=options.device)  # fmt: skip
     cut = nlb_job.tensors(plan)
     print(f"{plan.group}, phase {plan.phase}: {(cut.split == 'train').sum()} training and {(cut.split == 'test').sum()} scored trials x "
           f"{cut.trials.bins} bins ({cut.trials.forecast} forward) x {cut.trials.neurons} neurons ({cut.trials.held_out.sum()} held out); "
-          f"{len(plan.fits())} fits", flush=True)  # fmt: skip
-    nlb_job.fit_all(plan, options.jobs, lambda line: print(f"  fitted {line}", flush=True))
+          f"{len(plan.fits())} fits by the {plan.named} recipe", flush=True)  # fmt: skip
+    try:
+        nlb_job.fit_all(plan, options.jobs, lambda line: print(f"  fitted {line}", flush=True))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted; what is done is in '{plan.folder}': the same command goes on from there") from None
     report(plan, [row for rank in plan.ranks for row in rows_of(plan, rank, options.target)])
     if options.few_shot:
         report_dynamics(plan, options.few_shot)
