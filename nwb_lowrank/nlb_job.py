@@ -242,7 +242,7 @@ def make_run(dataset: Dataset, files, folder, *, phase: str, bin_width: int, rec
     if phase not in PHASES or bin_width not in BIN_WIDTHS:
         raise ValueError(f"nlb run: phase is val or test and bins are 5 or 20 ms; got {phase!r} and {bin_width}. Choose from these.")
     chosen = changed(recipe, changes)
-    named = recipe + "".join(f" {name}={value}" for name, value in changes.items())
+    named = f"{recipe} recipe" + (" with " + ", ".join(f"{name}={value}" for name, value in changes.items()) if changes else "")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     return Run(

@@ -49,7 +49,7 @@ def report(plan, rows: list[dict]) -> None:
 
 def heading(row: dict) -> str:
     """What every score carries: dataset, split, bin width, model, recipe and seeds."""
-    return (f"{row['dataset']}, {row['split']} split, {row['bin_ms']} ms bins, {row['model']} ({row['recipe']} recipe), "
+    return (f"{row['dataset']}, {row['split']} split, {row['bin_ms']} ms bins, {row['model']} ({row['recipe']}), "
             f"seed{'s' * (' ' in row['seeds'])} {row['seeds']}")  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def markdown(table: pd.DataFrame) -> str:
     cells = [["model", "split", "bin", "seeds", *columns, "CPU s", "wall-clock s", "device"]]
     for row in table.to_dict("records"):
         fit = "" if pd.isna(row.get("fit")) else f", {row['fit']}"
-        name = f"{row['model']}{fit} (published)" if row["published"] else f"{row['model']}, {row['recipe']} recipe{fit}"
+        name = f"{row['model']}{fit} (published)" if row["published"] else f"{row['model']}, {row['recipe']}{fit}"
         cells.append([name, row["split"], f"{row['bin_ms']} ms", row["seeds"], *(_value(row, metric) for metric in columns),
                       _whole(row["cpu_s"]), _whole(row["wall_s"]), row["device"]])  # fmt: skip
     lines = ["| " + " | ".join("" if pd.isna(cell) else str(cell) for cell in row) + " |" for row in cells]

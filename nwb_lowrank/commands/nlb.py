@@ -76,7 +76,7 @@ def run(options) -> None:
     cut = nlb_job.tensors(plan)
     print(f"{plan.group}, phase {plan.phase}: {(cut.split == 'train').sum()} training and {(cut.split == 'test').sum()} scored trials x "
           f"{cut.trials.bins} bins ({cut.trials.forecast} forward) x {cut.trials.neurons} neurons ({cut.trials.held_out.sum()} held out); "
-          f"{len(plan.fits())} fits by the {plan.named} recipe", flush=True)  # fmt: skip
+          f"{len(plan.fits())} fits, {plan.named}", flush=True)  # fmt: skip
     try:
         nlb_job.fit_all(plan, options.jobs, lambda line: print(f"  fitted {line}", flush=True))
     except KeyboardInterrupt:
