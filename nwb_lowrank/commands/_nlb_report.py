@@ -22,7 +22,7 @@ def rows_of(plan, rank: int, target_file) -> list[dict]:
                  device=plan.device, submission=str(path))  # fmt: skip
     single = [nlb_job.score(plan, arrays, target_file) for arrays in seeds]
     if single[0] is None:
-        print(f"written: {path} (no target for the {plan.phase} split: pass --target to score it)")
+        print(f"written: {path} (no target for the {plan.phase} split: pass --target eval_data_test.h5 to score it)")
         return []
     table = pd.DataFrame(single)
     rows = [dict(about, fit=f"mean of {len(seeds)} fits" if len(seeds) > 1 else "one fit", **table.mean())]

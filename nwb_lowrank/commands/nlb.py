@@ -54,7 +54,7 @@ def _add_run(parts) -> None:
     command.add_argument("--seeds", type=int, nargs="+", default=list(range(4)), metavar="N", help="one fit for each (0 1 2 3)")
     command.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the recipe, such as steps=200 hidden=128")
     command.add_argument("--few-shot", type=int, nargs="+", metavar="K", help="few-shot co-smoothing with K trials, and cross-decoding")
-    command.add_argument("--target", metavar="FILE", help="score against this target, such as the released eval_data_test.h5")
+    command.add_argument("--target", metavar="FILE", help="score against this target (eval_data_test.h5, if it lies in the folder)")
     command.add_argument("--output", metavar="FOLDER", help="(nlb_DATASET_BIN_PHASE)")
     command.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="fits at a time (%(default)s, one core each)")
     command.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
@@ -69,6 +69,7 @@ def run(options) -> None:
 
     dataset = dataset_of(options.dataset)
     files = _files(dataset, options.path, options.phase)
+    target = options.target or _released_target(options.path, options.phase)
     output = options.output or f"nlb_{dataset.name}_{options.bin}_{options.phase}"
     recipe = options.recipe or usual(options.device)
     plan = nlb_job.make_run(dataset, files, output, phase=options.phase, bin_width=options.bin, recipe=recipe, ranks=options.rank,
@@ -81,7 +82,7 @@ def run(options) -> None:
         nlb_job.fit_all(plan, options.jobs, lambda line: print(f"  fitted {line}", flush=True))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"interrupted; what is done is in '{plan.folder}': the same command goes on from there") from None
-    report(plan, [row for rank in plan.ranks for row in rows_of(plan, rank, options.target)])
+    report(plan, [row for rank in plan.ranks for row in rows_of(plan, rank, target)])
     if options.few_shot:
         report_dynamics(plan, options.few_shot)
 
@@ -99,6 +100,14 @@ def _files(dataset, paths: list[str], phase: str) -> list[Path]:
         missing = Path(names[found.index(None)]).name
         raise ValueError(f"nlb run: no file '{missing}' in '{first}'. Download dandiset {dataset.dandiset}, or name the files.")
     return found
+
+
+def _released_target(paths: list[str], phase: str) -> Path | None:
+    """The benchmark's released test target, where it lies in the folder that was named."""
+    from ..sinks.nlb import RELEASED
+
+    folder = Path(paths[0]) if phase == "test" and paths else None
+    return next(iter(sorted(folder.rglob(RELEASED[0]))), None) if folder is not None and folder.is_dir() else None
 
 
 def _downloaded(dataset, names: list[str]) -> list[Path]:
