@@ -53,7 +53,7 @@ RECIPES = {
     # Pals et al. 2024: model and encoder climb the bound from random weights with RAdam; no warm start, no prior, no clipping. As many
     # steps as 2,000 epochs of their 1,721 trials, whatever the dataset: biases start at 0 and travel about one learning rate a step.
     "paper": Recipe(
-        rank=36, hidden=512, link="softplus", readout_particles=192, readout_draws=64, readout_repeats=32,
+        rank=36, hidden=512, link="softplus", readout_particles=192, readout_draws=16, readout_repeats=32,
         settings=FitSettings(
             steps=216_000, batch_size=16, particles=64, learning_rate=1e-3, final_learning_rate=1e-5, warmup=0, rectified=True, clip=1e9,
             warm_rounds=0, averaging=0.0, dropout=0.0, prior=0.0, wake=False, initialise=False,
