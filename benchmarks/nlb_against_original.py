@@ -15,6 +15,7 @@ memory, for pandas 3. Nothing of it is needed by the package or kept here.
 
 import argparse
 import copy
+import hashlib
 import inspect
 import json
 import logging
@@ -23,6 +24,7 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from pathlib import Path
 
@@ -257,11 +259,25 @@ def speed(options):
                 print(f"{name} {who}: failed ({done.stderr.strip().splitlines()[-1] if done.stderr else done.returncode})", flush=True)
                 continue
             figures[who] = json.loads(done.stdout.splitlines()[-1])
-            print(f"{name} at scale {options.scale:g}, {who}: {figures[who]['cpu']:.1f} s CPU, {figures[who]['mb']:.0f} MB", flush=True)
+            cpu, wall, mb = (figures[who][kind] for kind in ("cpu", "wall", "mb"))
+            print(f"{name} at scale {options.scale:g}, {who}: {cpu:.1f} s CPU, {wall:.1f} s, {mb:.0f} MB", flush=True)
         if len(figures) == 2:
-            print(f"{name}: {figures['original']['cpu'] / figures['ours']['cpu']:.1f} times faster, memory "
-                  f"{figures['ours']['mb'] / figures['original']['mb']:.3f} of nlb_tools'")  # fmt: skip
+            ours, theirs = figures["ours"], figures["original"]
+            print(f"{name}: {theirs['cpu'] / ours['cpu']:.1f} times less CPU, {theirs['wall'] / ours['wall']:.1f} times faster, "
+                  f"memory {ours['mb'] / theirs['mb']:.3f} of nlb_tools', {len(theirs['digests'])} tensors "
+                  f"{'equal' if ours['digests'] == theirs['digests'] else 'DIFFER'}")  # fmt: skip
     return 0
+
+
+def digest(value):
+    """Of a tensor's shape, dtype and values, where one NaN is like another; of a list of index arrays, of all of them."""
+    ragged = isinstance(value, list) or value.dtype == object
+    parts = list(value) if ragged else [value]
+    found = hashlib.sha256()
+    for part in map(np.asarray, parts):
+        part = np.where(np.isnan(part), np.array(np.nan, part.dtype), part) if part.dtype.kind == "f" else part
+        found.update(f"{part.shape} {part.dtype.kind if ragged else part.dtype}".encode() + part.tobytes())
+    return found.hexdigest()
 
 
 def one(options, who):
@@ -270,7 +286,7 @@ def one(options, who):
     modules = original(options.checkout) if who == "original" else None
     if modules is None:
         import scipy.signal  # noqa: F401
-    used = os.times()
+    used, began = os.times(), time.time()
     if who == "ours":
         benchmark = read_nlb(dataset.name, train, bin_width=5)
         made = benchmark.inputs() | benchmark.target(psth=options.psth)
@@ -282,9 +298,9 @@ def one(options, who):
         made = make.make_train_input_tensors(data, dataset.name, "train", include_forward_pred=True, **keep)
         made |= make.make_eval_input_tensors(data, dataset.name, "val", **keep)
         made |= next(iter(make.make_eval_target_tensors(data, dataset.name, "train", "val", include_psth=options.psth, **keep).values()))
-    took = sum(os.times()[:4]) - sum(used[:4])
+    took, wall = sum(os.times()[:4]) - sum(used[:4]), time.time() - began
     mb = max(resource.getrusage(kind).ru_maxrss for kind in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
-    print(json.dumps(dict(cpu=took, mb=mb, arrays=len(made))))
+    print(json.dumps(dict(cpu=took, wall=wall, mb=mb, digests={name: digest(value) for name, value in sorted(made.items())})))
     return 0
 
 
