@@ -242,12 +242,17 @@ def make_run(dataset: Dataset, files, folder, *, phase: str, bin_width: int, rec
     if phase not in PHASES or bin_width not in BIN_WIDTHS:
         raise ValueError(f"nlb run: phase is val or test and bins are 5 or 20 ms; got {phase!r} and {bin_width}. Choose from these.")
     chosen = changed(recipe, changes)
+    ranks, seeds, files = tuple(ranks or (chosen.rank,)), tuple(seeds), tuple(map(Path, files))
+    for name, values in (("ranks", ranks), ("seeds", seeds)):
+        if len(set(values)) < len(values) or min(values) < (name == "ranks"):
+            raise ValueError(f"nlb run: {name} must differ and be {'1' if name == 'ranks' else '0'} or more; got {values}. Name each once.")
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(f"nlb run: no file '{file}'. Check the path.")
     named = f"{recipe} recipe" + (" with " + ", ".join(f"{name}={value}" for name, value in changes.items()) if changes else "")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    return Run(
-        dataset, tuple(map(Path, files)), folder, phase, bin_width, chosen, named, tuple(ranks or (chosen.rank,)), tuple(seeds), device
-    )
+    return Run(dataset, files, folder, phase, bin_width, chosen, named, ranks, seeds, device)
 
 
 def _digest(*parts) -> str:
@@ -255,8 +260,6 @@ def _digest(*parts) -> str:
 
 
 def _sha256(path: Path) -> str:
-    if not path.is_file():
-        raise FileNotFoundError(f"nlb run: no file '{path}'. Check the path.")
     about = path.stat()
     return _digest_of(path, about.st_size, about.st_mtime_ns)
 

@@ -132,12 +132,16 @@ def test_the_test_phase_needs_a_target(files, tmp_path, capsys):
 
 @pytest.mark.parametrize("arguments, message", [
     (["mc_mace"], "expected one of mc_maze"), (["mc_maze_small", "."], "no file 'sub-Jenkins"),
-    (["mc_maze_small", "absent.nwb"], "no file"),
+    (["mc_maze_small", "absent.nwb"], "no file"), (["mc_maze_small", "a.nwb", "--seeds", "0", "0"], "seeds must differ"),
+    (["mc_maze_small", "a.nwb", "--set", "foo=1"], "no setting 'foo'"),
+    (["mc_maze_small", "a.nwb", "--set", "steps=many"], "must be like 100"),
+    (["mc_maze_small", "a.nwb", "--set", "link=log"], "exp or softplus"), (["mc_maze_small", "a.nwb", "--rank", "0"], "ranks must differ"),
 ])  # fmt: skip
 def test_errors_are_one_sentence(arguments, message, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["nlb", "run", *arguments, "--output", str(tmp_path / "out")]) == 2
-    assert message in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1 and not list(tmp_path.iterdir())
 
 
 @pytest.fixture
