@@ -49,6 +49,32 @@ def test_every_score_is_in_the_table_with_what_makes_it_one(finished, files):
         assert table[metric][1] == pytest.approx(values[f"[100] {metric}"], rel=1e-4, abs=1e-5)  # this target is stored as float32
 
 
+def test_published_scores_stand_below_with_their_split_and_bin():
+    from nwb_lowrank.commands._nlb_report import markdown, paper_line
+    from nwb_lowrank.sources._nlb_table import published
+
+    row = {"model": "low-rank RNN, rank 6", "dataset": "mc_maze", "split": "val", "bin_ms": 20, "recipe": "warm recipe", "seeds": "0 1",
+           "fit": "mean of 2 fits", "co-bps": 0.3, "co-bps sd": 0.01, "cpu_s": 20, "wall_s": 30, "device": "cpu"}  # fmt: skip
+    lines = markdown(pd.DataFrame([dict(row, published=False)] + published("mc_maze"))).splitlines()
+    assert (
+        lines[2] == "| low-rank RNN, rank 6, warm recipe, mean of 2 fits | val | 20 ms | 0 1 | 0.3000 ± 0.0100 |  |  |  | 20 | 30 | cpu |"
+    )
+    assert any(line.startswith("| LangevinFlow (published) | test | 20 ms |  | 0.3650 |") for line in lines)
+    assert any("| val | 20 ms |  | 0.3403 ± 0.0017 | 0.8830 | 0.5740 | 0.2360 |" in line for line in lines)  # 30 runs of the paper
+    assert len({line.count("|") for line in lines}) == 1
+    assert paper_line(row) == ("mc_maze, val split, 20 ms bins, low-rank RNN, rank 6 (warm recipe), seeds 0 1, mean of 2 fits: "
+                               "co-bps 0.3000 ± 0.0100 (20 s CPU, 30 s wall-clock in all fits, cpu)")  # fmt: skip
+
+
+def test_a_recipe_is_chosen_by_the_device_and_is_the_papers_by_name():
+    from nwb_lowrank.nlb_recipe import RECIPES, usual
+
+    assert (usual("cpu"), usual("cuda"), usual("cuda:1")) == ("warm", "paper", "paper")
+    paper = RECIPES["paper"]
+    assert (paper.rank, paper.hidden, paper.settings.particles, paper.settings.batch_size) == (36, 512, 64, 16)
+    assert (paper.readout_particles, paper.readout_repeats, paper.settings.rectified, paper.settings.warm_rounds) == (192, 32, True, 0)
+
+
 def test_scores_of_the_dynamics(finished, files, capsys):
     assert main(["nlb", "run", "mc_maze_small", str(files), "--output", str(finished), *QUICK, "--few-shot", "2", "6"]) == 0
     table = pd.read_csv(finished / "few_shot.csv")
