@@ -39,7 +39,7 @@ def _add_run(parts) -> None:
         "recipes\n"
         "  paper  Pals et al. 2024: rank 36, 512 units, 64 particles, RAdam from random weights for 216,000 steps, acausal encoder,\n"
         "         rates averaged over 32 filters of 192 particles. Followed with --device cuda unless another is named.\n"
-        "         Days on a CPU core; never run to its end by the authors of this package.\n"
+        "         About two days a fit on a CPU core; never run to its end by the authors of this package.\n"
         "  warm   rank 6, 64 units, 16 particles, begun from trajectories smoothed with a model made of the data, trajectories\n"
         "         drawn backwards at read-out; minutes a fit on one core. Followed on the CPU unless another is named.",
         epilog="example: nwb-lowrank nlb run mc_maze_small sub-Jenkins/ --bin 20 --rank 6 8 --seeds 0 1 2 3",
