@@ -143,9 +143,9 @@ def test_without_a_path_the_files_come_from_dandi_and_the_submission_is_the_same
     with Server(tmp_path, world) as server:
         for name, value in server.environment(tmp_path).items():
             monkeypatch.setenv(name, value)
-        door._client.cache_clear()
+        door._client_with.cache_clear()
         assert main(["nlb", "run", "mc_maze_small", "--output", str(output), *QUICK]) == 0
         fetched = [entry["path"] for entry in server.log(method="GET") if "/blobs/" in entry["path"]]
-    door._client.cache_clear()
+    door._client_with.cache_clear()
     assert len(fetched) == 1 and assets[0]["blob"] in fetched[0]  # phase val needs the training file alone
     assert (output / SUBMISSION).read_bytes() == (finished / SUBMISSION).read_bytes()

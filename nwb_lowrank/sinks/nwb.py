@@ -68,8 +68,8 @@ def write_nwb(
     backup : bool
         Keep the file that is replaced as `<file>.bak` (`.bak1`, … where there is one already).
     sidecar : bool
-        Write the results without the recording, for one that is streamed, read-only or huge, or that never was NWB. The binned
-        trials go along, so that the sidecar stands alone; it needs `output` unless the source is a path.
+        Write the results without the recording, for one that is streamed, read-only, huge or a Zarr folder (always), or that never
+        was NWB. The binned trials go along, so that the sidecar stands alone; it needs `output` unless the source is a path.
     run : str
         Name of this run: letters, digits, '-', and single '_'.
     overwrite : bool
@@ -87,6 +87,7 @@ def write_nwb(
     OSError
         The file cannot be written there, or the disk is full. Nothing was changed.
     """
+    sidecar = sidecar or _is_store(source, in_place)
     if not sidecar:
         _check_trials(results)
     target = _target(source, output, in_place, sidecar)
@@ -157,7 +158,19 @@ def check_output(source, output=None, *, in_place: bool = False, sidecar: bool =
 
     Parameters and errors as in `write_nwb`.
     """
-    return _place(source, output, in_place, sidecar, run, overwrite)[0]
+    return _place(source, output, in_place, sidecar or _is_store(source, in_place), run, overwrite)[0]
+
+
+def _is_store(source, in_place: bool) -> bool:
+    """Zarr folders are read, never written: their results stand alone."""
+    path = getattr(source, "container_source", source)
+    if not isinstance(path, (str, os.PathLike)) or not os.path.isdir(path):
+        return False
+    if in_place:
+        raise ValueError(
+            f"write_nwb: '{path}' is a Zarr folder, which is only read. Leave in_place out: the results get a file of their own."
+        )
+    return True
 
 
 def _target(source, output, in_place: bool, sidecar: bool) -> Path:
@@ -220,9 +233,10 @@ def _check_trials(results: Results) -> None:
 
 def default_output(source: Path) -> Path:
     """`<source>_lowrank.nwb`; `sub-X_…_ecephys.nwb` becomes `sub-X_…_desc-lowrank_ecephys.nwb`, a name that DANDI takes."""
+    source = source.with_suffix("") if source.suffix == ".zarr" else source
     parts = source.stem.split("_")
     if source.stem.startswith("sub-") and len(parts) > 1 and "-" not in parts[-1]:
-        return source.with_name("_".join([*parts[:-1], "desc-lowrank", parts[-1]]) + source.suffix)
+        return source.with_name("_".join([*parts[:-1], "desc-lowrank", parts[-1]]) + (source.suffix or ".nwb"))
     return source.with_name(f"{source.stem}_lowrank.nwb")
 
 

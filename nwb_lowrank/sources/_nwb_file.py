@@ -26,12 +26,13 @@ from pynwb.image import ImageSeries, IndexSeries
 from pynwb.misc import AnnotationSeries, DecompositionSeries
 from pynwb.ophys import RoiResponseSeries
 
-from ._dandi_address import is_dandi
 from ._nwb_tables import Column, Tables, tables_of
 from ._nwb_zarr import is_zarr, open_zarr
+from .remote import find_remote, is_remote
 
 RESULTS_MODULE = "lowrank_rnn"  # our own results; never data
 MOST_HASHED = 4 << 30  # bytes: larger files are told apart by identifier and object_id alone
+PIECE = 4 << 20  # bytes hashed at a time
 SENTENCE = re.compile(r"[A-Za-z_.]+: |Trials|Results")  # how an error of this package begins
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 NOT_BEHAVIOR = (ElectricalSeries, PatchClampSeries, ImageSeries, IndexSeries, AnnotationSeries, DecompositionSeries,
@@ -59,10 +60,8 @@ def open_nwb(source, who: str, *, tables_only: bool = False) -> Iterator[tuple[N
         with _legal(source.container_source or "the open NWBFile", who):
             yield source, _origin(source, source.container_source)
         return
-    if is_dandi(source):
-        from .dandi import find_asset
-
-        asset = find_asset(source)
+    if is_remote(source):
+        asset = find_remote(source)
         with open_nwb(asset.download(), who, tables_only=tables_only) as (nwb, origin):
             origin |= asset.origin()
             yield nwb, origin
@@ -129,8 +128,17 @@ def _hashed(source) -> Iterator[Callable[[], str | None]]:
     if not isinstance(source, (str, os.PathLike)) or os.path.isdir(source) or os.path.getsize(source) > MOST_HASHED:
         yield lambda: None
         return
-    with open(source, "rb") as file, ThreadPoolExecutor(1) as beside:
-        yield beside.submit(lambda: hashlib.file_digest(file, "sha256").hexdigest()).result
+    with ThreadPoolExecutor(1) as beside:
+        yield beside.submit(_sha256, source).result
+
+
+def _sha256(path) -> str:
+    """In large pieces: between them the reading has to wait."""
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:
+        while piece := file.read(PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def _open_hdf5(source, path, who: str) -> h5py.File:
