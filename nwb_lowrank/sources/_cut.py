@@ -164,8 +164,8 @@ def _drop_unrecorded(windows: Windows, counts: np.ndarray, mask: np.ndarray) -> 
 
 
 def _any(counts: np.ndarray) -> bool:
-    """Is any entry not zero? One window at a time, because the first usually tells."""
-    return any(window.any() for window in counts)
+    """Is any entry not zero? One neuron at a time, because the first usually tells."""
+    return any(counts[..., neuron].any() for neuron in range(counts.shape[-1]))
 
 
 def _held_out(recording) -> np.ndarray:

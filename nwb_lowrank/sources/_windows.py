@@ -220,9 +220,12 @@ class Grid:
     def __init__(self, windows: Windows):
         slack = 10.0**-ROUND * windows.width  # what `bin_of` may round into the window
         self.edges = np.concatenate([windows.starts - slack, windows.stops + slack])
-        self.starts, self.lengths, self.width = windows.starts, windows.lengths.astype(np.uint64), windows.width
-        self.bins, self.even = windows.bins, bool((windows.lengths == windows.bins).all())
-        self.numbers = np.arange(len(self.starts)) * self.bins
+        self.width, self.bins = windows.width, windows.bins
+        self.tiled = bool((windows.starts[1:] > windows.starts[:-1]).all() and (windows.starts[1:] <= windows.stops[:-1]).all())
+        each = np.arange(len(windows.starts))
+        self.order = np.concatenate([each, each[:-1]]) if self.tiled else each
+        self.starts, self.lengths = windows.starts[self.order], windows.lengths[self.order].astype(np.uint64)
+        self.numbers, self.even = self.order * self.bins, bool((windows.lengths == self.bins).all())
 
     def spans(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(B,) index of the first of the sorted times in each window, and how many there are, a little beyond the windows' edges."""
@@ -230,9 +233,15 @@ class Grid:
         return first, end - first
 
     def cells(self, times: np.ndarray) -> np.ndarray:
-        """The bin of every one of the sorted times that is inside a window."""
+        """The bin of every one of the sorted times that is inside a window, in no order."""
         first, number = self.spans(times)
-        bins = bin_of(times[_indices(first, number)], np.repeat(self.starts, number), self.width)
+        if self.tiled:  # the times as they lie, each for the last window that it may be in; those near edges for the one before as well
+            twice = first[:-1] + number[:-1] - first[1:]
+            times = np.concatenate([times[first[0] : first[-1] + number[-1]], times[_indices(first[1:], twice)]])
+            number = np.concatenate([np.diff(first), number[-1:], twice])
+        else:
+            times = times[_indices(first, number)]
+        bins = bin_of(times, np.repeat(self.starts, number), self.width)
         fits = bins.view(np.uint64) < (self.bins if self.even else np.repeat(self.lengths, number))  # numbers below 0 are huge there
         bins += np.repeat(self.numbers, number)
         return bins[fits]
