@@ -26,7 +26,7 @@ from pynwb.image import ImageSeries, IndexSeries
 from pynwb.misc import AnnotationSeries, DecompositionSeries
 from pynwb.ophys import RoiResponseSeries
 
-from ._nwb_tables import Column, Tables, tables_of
+from ._nwb_hdf5 import Column, Tables, tables_of
 from ._nwb_zarr import is_zarr, open_zarr
 from .remote import find_remote, is_remote
 

@@ -8,7 +8,7 @@ from pynwb import NWBHDF5IO
 from pynwb.epoch import TimeIntervals
 
 from nwb_lowrank.sources import _nwb_file as file
-from nwb_lowrank.sources._nwb_tables import tables_of
+from nwb_lowrank.sources._nwb_hdf5 import tables_of
 from nwb_lowrank.sources._nwb_units import read_spikes
 from nwb_lowrank.sources.nwb import read_nwb
 
