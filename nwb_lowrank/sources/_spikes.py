@@ -10,6 +10,7 @@ import pandas as pd
 
 from ._windows import ROUND, Grid, Windows, bin_of, covered, merge, query
 
+DERIVED = ("n_spikes", "rate", "isi_violation", "presence")  # columns that spikes tell
 REFRACTORY = 0.0015  # seconds: closer spikes of one unit are a violation
 PRESENCE_BINS = 100  # equal parts of the time a unit was observed
 
@@ -34,7 +35,7 @@ class Spikes:
 
     def select(self, text: str | None) -> Spikes:
         """The units for which a query on the units table and the derived columns holds."""
-        rows = np.arange(len(self.frame)) if text is None else np.flatnonzero(query(self.described(text), text, "units"))
+        rows = np.arange(len(self.frame)) if text is None else np.flatnonzero(query(self.described(text), text, "units", DERIVED))
         if not len(rows):
             raise ValueError(f"read_nwb: no unit of {len(self.frame)} satisfies {text!r}. Loosen units=.")
         if not any(len(self.times[row]) for row in rows):

@@ -252,8 +252,8 @@ def _indices(first: np.ndarray, number: np.ndarray) -> np.ndarray:
     return np.arange(number.sum()) + np.repeat(first - np.cumsum(number) + number, number)
 
 
-def query(frame: pd.DataFrame, text: str | None, what: str) -> np.ndarray:
-    """(rows,) True where a pandas query holds.
+def query(frame: pd.DataFrame, text: str | None, what: str, also: tuple[str, ...] = ()) -> np.ndarray:
+    """(rows,) True where a pandas query holds; `also` are columns that would be worked out if it named them.
 
     Raises
     ------
@@ -263,7 +263,7 @@ def query(frame: pd.DataFrame, text: str | None, what: str) -> np.ndarray:
     """
     if text is None:
         return np.ones(len(frame), bool)
-    advice = f"Columns of {what}: {', '.join(dict.fromkeys([frame.index.name or 'id', *map(str, frame.columns)]))}."
+    advice = f"Columns of {what}: {', '.join(dict.fromkeys([frame.index.name or 'id', *map(str, frame.columns), *also]))}."
     try:
         _check_plain(text)
         rows = frame.eval(text, local_dict={}, global_dict={})
