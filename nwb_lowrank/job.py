@@ -88,20 +88,18 @@ def located(options, *, progress: bool = True) -> Iterator[tuple[object, dict]]:
 
     Sets where the results go: below a folder and named for DANDI when the recording comes from there or --folder asks.
     """
-    from .sources._dandi_address import is_dandi
+    from .sources.remote import find_remote, is_remote
 
     name, folder, asset = None, options.folder, None
-    source = options.file if is_dandi(options.file) else source_of(options)
-    if is_dandi(options.file):
-        from .sources.dandi import find_asset
-
+    source = options.file if is_remote(options.file) else source_of(options)
+    if is_remote(options.file):
         if options.in_place:
-            raise ValueError("nwb-lowrank fit: --in-place writes into a file of yours; an asset on DANDI is not. Leave it out.")
-        asset = find_asset(options.file)
+            raise ValueError("nwb-lowrank fit: --in-place writes into a file of yours; one on DANDI or the web is not. Leave it out.")
+        asset = find_remote(options.file)
         options.file, name, folder = asset.url, asset.path, folder or "."
         source = None if options.stream else asset.download(progress=progress)
     elif options.stream:
-        raise ValueError("nwb-lowrank fit: --stream is for places on DANDI; got a file. Leave it out.")
+        raise ValueError("nwb-lowrank fit: --stream is for places on DANDI and URLs; got a file. Leave it out.")
     if options.output is None and not options.in_place and folder is not None and (source or name):
         from .sinks.names import upload_path
 

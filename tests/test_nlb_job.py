@@ -185,9 +185,9 @@ def archive(files, tmp_path, monkeypatch):
         env = server.environment(tmp_path)
         for name, value in env.items():
             monkeypatch.setenv(name, value)
-        door._client.cache_clear()
+        door._client_with.cache_clear()
         yield server, env, assets
-    door._client.cache_clear()
+    door._client_with.cache_clear()
 
 
 def test_without_a_path_the_files_come_from_dandi_and_the_submission_is_the_same(archive, finished, tmp_path):
