@@ -1,6 +1,6 @@
-"""Monkey centre-out reaching: held-out co-bps and velocity R² of one fold, over seeds.
+"""Monkey centre-out reaching: held-out co-bps and velocity R² of the folds, over seeds.
 
-    python benchmarks/chewie.py --nwb chewie_center_out.nwb --split chewie_split.json [--fold 4] [--seeds 0 1 2]
+    python benchmarks/chewie.py --nwb chewie_center_out.nwb --split chewie_split.json [--fold 0 1 2 3 4] [--seeds 0 1 2]
 
 The split file says which units are shown, which are held out, and how many bins of each trial count; trial i is in fold
 i % 5, one fold is tested and the other four train. Held-out neurons are learned from the training trials and predicted in
@@ -40,10 +40,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nwb", required=True)
     parser.add_argument("--split", required=True)
-    parser.add_argument("--fold", type=int, nargs="+", default=[4])
+    parser.add_argument("--fold", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--rank", type=int, default=6)
-    parser.add_argument("--units", type=int, default=64)
+    parser.add_argument("--rank", type=int, default=8)
+    parser.add_argument("--units", type=int, default=128)
     parser.add_argument("--link", choices=("exp", "softplus"), default="exp")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="fields of FitSettings")
     parser.add_argument("--precision", type=float, default=0.1)

@@ -1,11 +1,13 @@
 """Our reading and scoring of the Neural Latents Benchmark against nlb_tools (MIT), the benchmark's own code.
 
     git clone https://github.com/neurallatents/nlb_tools
-    python benchmarks/nlb_against_original.py nlb_tools tensors [--datasets mc_maze_small ...] [--scale 0.3] [--folder DIR]
+    python benchmarks/nlb_against_original.py nlb_tools tensors [--datasets mc_maze_small ...] [--scale 0.3] [--folder DIR] [--blocks 8]
     python benchmarks/nlb_against_original.py nlb_tools metrics [--cases 50]
     python benchmarks/nlb_against_original.py nlb_tools speed [--datasets mc_maze] [--scale 1] [--psth]
 
-`tensors` simulates each dataset, cuts it with both, and compares every tensor bit for bit, in both phases and at both bin widths.
+`tensors` simulates each dataset (once, if --folder is given), cuts it with both, and compares every tensor bit for bit, in both phases
+and at both bin widths. nlb_tools makes PSTHs from float64 copies of the whole session: 11 GB each, several at a time, for MC_Maze. With
+--blocks it is shown the neurons in so many blocks, all trials and the whole session each time, and its tensors are joined again.
 `metrics` compares every score on random and on adversarial inputs. `speed` runs both in processes of their own and prints CPU seconds
 and peak memory. `record` renews what the ordinary tests expect. nlb_tools is imported from the checkout; two of its lines are changed in
 memory, for pandas 3. Nothing of it is needed by the package or kept here.
@@ -13,6 +15,7 @@ memory, for pandas 3. Nothing of it is needed by the package or kept here.
 
 import argparse
 import copy
+import hashlib
 import inspect
 import json
 import logging
@@ -21,10 +24,13 @@ import resource
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
 from pathlib import Path
 
 import numpy as np
+import pynwb
+from nlb_random_cases import QUIRKS, random_case
 
 from nwb_lowrank.sources._nlb_table import BIN_WIDTHS, DATASETS, PHASES
 from nwb_lowrank.sources.nlb import read_nlb
@@ -51,6 +57,40 @@ def original(checkout):
     return nwb_interface, make_tensors, evaluation
 
 
+def original_in_blocks(blocks, *arguments):
+    """`original_tensors` of some neurons at a time, joined."""
+    if blocks == 1:
+        return original_tensors(*arguments)
+    ids, held_out = unit_table(arguments[2]["train"])
+    groups = [np.concatenate(pair) for pair in zip(*(np.array_split(np.sort(ids[held_out == kind]), blocks) for kind in (False, True)))]
+    complete = pynwb.misc.Units.to_dataframe
+    parts = []
+    for group in groups:
+        pynwb.misc.Units.to_dataframe = lambda units, group=group: complete(units).loc[lambda frame: frame.index.isin(group)]
+        parts.append(original_tensors(*arguments))
+    pynwb.misc.Units.to_dataframe = complete
+    shown = [int(np.isin(group, ids[~held_out]).sum()) for group in groups]
+    return {name: joined(name, [part[name] for part in parts], shown) for name in parts[0]}
+
+
+def joined(name, parts, shown):
+    """A tensor of all neurons, of tensors of blocks of them; `shown`: held-in neurons of each block, which come first in PSTHs."""
+    if name.endswith("psth"):
+        halves = [np.split(part, [size], axis=-1) for part, size in zip(parts, shown)]
+        return np.concatenate([half for kind in zip(*halves) for half in kind], axis=-1)
+    if "spikes" in name:
+        return np.concatenate(parts, axis=-1)
+    assert all(same(parts[0], part) for part in parts), f"{name} depends on the neurons"
+    return parts[0]
+
+
+def unit_table(path):
+    """Ids of all units, and whether they are held out."""
+    with pynwb.NWBHDF5IO(str(path), "r") as io:
+        units = io.read().units
+        return units.id[:], units["heldout"].data[:].astype(bool)
+
+
 def original_tensors(modules, dataset, paths, phase, bin_width, psth, folder):
     """Input and target tensors as the benchmark's own notebooks make them."""
     interface, make, _ = modules
@@ -58,18 +98,18 @@ def original_tensors(modules, dataset, paths, phase, bin_width, psth, folder):
     skip = ["hand_pos", "cursor_pos", "eye_pos", "finger_pos"]
     out = {}
     for use in ("inputs", "target"):
-        together = Path(tempfile.mkdtemp(dir=folder))
-        for name in ("train",) if phase == "val" else ("train", "test" if use == "inputs" else "truth"):
-            (together / Path(paths[name]).name).symlink_to(Path(paths[name]).resolve())
-        data = interface.NWBDataset(str(together), skip_fields=skip)
-        data.resample(bin_width)
-        options = dict(save_file=False, return_dict=True)
-        if use == "inputs":
-            out |= make.make_train_input_tensors(data, dataset.name, list(train_splits), include_forward_pred=True, **options)
-            out |= make.make_eval_input_tensors(data, dataset.name, scored, **options)
-        else:
-            target = make.make_eval_target_tensors(data, dataset.name, list(train_splits), scored, include_psth=psth, **options)
-            out |= {f"target/{name}": value for name, value in target[dataset.group(bin_width)].items()}
+        with tempfile.TemporaryDirectory(dir=folder) as together:
+            for name in ("train",) if phase == "val" else ("train", "test" if use == "inputs" else "truth"):
+                (Path(together) / Path(paths[name]).name).symlink_to(Path(paths[name]).resolve())
+            data = interface.NWBDataset(together, skip_fields=skip)
+            data.resample(bin_width)
+            options = dict(save_file=False, return_dict=True)
+            if use == "inputs":
+                out |= make.make_train_input_tensors(data, dataset.name, list(train_splits), include_forward_pred=True, **options)
+                out |= make.make_eval_input_tensors(data, dataset.name, scored, **options)
+            else:
+                target = make.make_eval_target_tensors(data, dataset.name, list(train_splits), scored, include_psth=psth, **options)
+                out |= {f"target/{name}": value for name, value in target[dataset.group(bin_width)].items()}
     return out
 
 
@@ -80,7 +120,12 @@ def our_tensors(dataset, paths, phase, bin_width, psth):
 
 
 def simulated(name, options, folder):
-    """Paths of the files of a simulated dataset; PyTorch is loaded only here, to leave the memory of `speed` alone."""
+    """Paths of the files of a simulated dataset, written unless they are there; PyTorch is loaded only here, to leave the memory of
+    `speed` alone."""
+    dataset = DATASETS[name]
+    paths = {"train": folder / dataset.train_file, "test": folder / dataset.test_file, "truth": folder / "truth" / dataset.test_file}
+    if all(path.exists() for path in paths.values()):
+        return paths
     from nwb_lowrank.sinks.recording_nlb import write_nlb_recording
     from nwb_lowrank.sources.synthetic_nlb import simulate_nlb
 
@@ -100,11 +145,11 @@ def tensors(options):
     wrong = 0
     for name in options.datasets:
         dataset = DATASETS[name]
-        folder = Path(options.folder or tempfile.mkdtemp()) / name
+        folder = Path(options.folder or tempfile.mkdtemp()) / f"{name}_{options.scale:g}"
         paths = simulated(name, options, folder)
-        for phase in PHASES:
-            for bin_width in BIN_WIDTHS:
-                theirs = original_tensors(modules, dataset, paths, phase, bin_width, True, folder)
+        for phase in options.phases:
+            for bin_width in options.bins:
+                theirs = original_in_blocks(options.blocks, modules, dataset, paths, phase, bin_width, True, folder)
                 ours = our_tensors(dataset, paths, phase, bin_width, True)
                 different = sorted(set(theirs) ^ set(ours)) + [key for key in theirs if key in ours and not same(ours[key], theirs[key])]
                 wrong += bool(different)
@@ -122,107 +167,6 @@ def describe(key, theirs, ours):
         a, b = np.asarray(theirs, float), np.asarray(ours, float)
         print("    NaN differ", (np.isnan(a) != np.isnan(b)).sum(), "largest difference", np.nanmax(np.abs(a - b)),
               "entries", (np.nan_to_num(a) != np.nan_to_num(b)).sum(), "of", a.size)  # fmt: skip
-
-
-def random_case(random, kind):
-    """A target and a submission of small size, plain or with a quirk."""
-    dmfc = kind.startswith("dmfc")
-    name = "dmfc_rsg" if dmfc else str(random.choice(["mc_maze", "mc_rtt", "area2_bump", "mc_maze_small", "mc_maze_large"]))
-    group = name + str(random.choice(["", "_20"]))
-    train, scored, bins, seen, hidden, later = 14, 12, 20, 5, 4, 6
-    rate = random.gamma(2, 0.3, (scored, bins, hidden))
-    spikes = random.poisson(rate).astype(float)
-    forward = {kind: random.poisson(0.5, (scored, later, n)).astype(float) for kind, n in (("heldin", seen), ("heldout", hidden))}
-    target = {"eval_spikes_heldout": spikes, **{f"eval_spikes_{kind}_forward": x for kind, x in forward.items()}}
-    for part, trials in (("train", train), ("eval", scored)):
-        target[f"{part}_behavior"] = random.normal(0, 100, (trials, bins, 2))
-        if dmfc:
-            condition = np.arange(trials) % 3
-            target[f"{part}_behavior"] = np.stack([condition, condition, condition, condition * 100.0, random.normal(700, 50, trials)], 1)
-    rates = {f"{part}_rates_{kind}": random.gamma(2, 0.3, (trials, bins, n)) for part, trials in (("train", train), ("eval", scored))
-             for kind, n in (("heldin", seen), ("heldout", hidden))}  # fmt: skip
-    rates |= {f"eval_rates_{kind}_forward": random.gamma(2, 0.3, x.shape) for kind, x in forward.items()}
-    target["psth"] = random.gamma(2, 0.3, (4, bins, seen + hidden))
-    target["eval_cond_idx"] = np.array([np.arange(i, scored, 4) for i in range(3)] + [np.array([], int)], object)
-    QUIRKS[kind](random, target, rates)
-    return {group: target}, {group: rates}
-
-
-def _some(random, x, value, share=0.1):
-    x[random.random(x.shape) < share] = value
-
-
-def _nothing(random, target, rates):
-    pass
-
-
-def _zero_rates(random, target, rates):
-    for x in rates.values():
-        _some(random, x, 0.0)
-
-
-def _tiny_rates(random, target, rates):
-    for x in rates.values():
-        _some(random, x, 1e-14)
-        _some(random, x, 1e6)
-
-
-def _nan_spikes(random, target, rates):
-    _some(random, target["eval_spikes_heldout"], np.nan)
-    _some(random, target["eval_spikes_heldin_forward"], np.nan)
-    rates["eval_rates_heldout"][np.isnan(target["eval_spikes_heldout"])] = np.nan
-    for name in ("psth", "train_behavior", "eval_behavior"):  # whose scores would refuse NaN rates
-        target.pop(name) if name == "psth" else target[name].fill(0)
-    target["eval_behavior"][np.isnan(rates["eval_rates_heldout"]).any(2)] = np.nan
-    target["eval_behavior"] += np.random.default_rng(0).normal(size=target["eval_behavior"].shape)
-
-
-def _silent_neuron(random, target, rates):
-    target["eval_spikes_heldout"][..., 0] = 0
-
-
-def _no_spikes(random, target, rates):
-    target["eval_spikes_heldout"][:] = 0
-
-
-def _nan_behavior(random, target, rates):
-    target["train_behavior"][:3] = np.nan
-    target["eval_behavior"][:, -4:] = np.nan
-
-
-def _groups(random, target, rates):
-    for part in ("train", "eval"):
-        bump = np.arange(len(target[f"{part}_behavior"])) % 2
-        target[f"{part}_decode_mask"] = np.stack([bump == 0, bump == 1], 1)
-
-
-def _flat_psth(random, target, rates):
-    target["psth"][..., 1] = 0.25
-    target["psth"][..., 2] = 0.25
-    rates["eval_rates_heldin"][..., 2] = 0.25
-    target["psth"][:, -5:] = np.nan
-
-
-def _constant_rates(random, target, rates):
-    for x in rates.values():
-        x[:] = x.mean((0, 1))
-
-
-def _jitter(random, target, rates):
-    target["eval_jitter"] = np.arange(12) % 5 - 2
-    target["psth"][:, :2] = target["psth"][:, -2:] = np.nan
-
-
-def _segment(random, target, rates):
-    for trial, length in enumerate(random.integers(5, 15, len(target["eval_spikes_heldout"]))):
-        target["eval_spikes_heldout"][trial, :-length] = np.nan
-    target["eval_behavior"][::6] = np.nan
-
-
-QUIRKS = {"plain": _nothing, "zero rates": _zero_rates, "tiny and huge rates": _tiny_rates, "NaN spikes": _nan_spikes,
-          "silent neuron": _silent_neuron, "no spikes": _no_spikes, "NaN behaviour": _nan_behavior, "groups": _groups,
-          "flat psth": _flat_psth, "constant rates": _constant_rates, "jitter": _jitter,
-          "dmfc": _nothing, "dmfc segment": _segment}  # fmt: skip
 
 
 def metrics(options):
@@ -306,9 +250,7 @@ def speed(options):
     """Both on the same files, each in a process of its own: reading, inputs and target of phase val at 5 ms."""
     for name in options.datasets:
         folder = Path(options.folder or tempfile.mkdtemp()) / f"{name}_{options.scale:g}"
-        paths = {kind: folder / DATASETS[name].train_file for kind in ("train",)}
-        if not paths["train"].exists():
-            simulated(name, options, folder)
+        paths = simulated(name, options, folder)
         figures = {}
         for who in ("ours", "original"):
             command = [sys.executable, __file__, options.checkout, f"one-{who}", "--datasets", name, "--folder", str(paths["train"])]
@@ -317,11 +259,25 @@ def speed(options):
                 print(f"{name} {who}: failed ({done.stderr.strip().splitlines()[-1] if done.stderr else done.returncode})", flush=True)
                 continue
             figures[who] = json.loads(done.stdout.splitlines()[-1])
-            print(f"{name} at scale {options.scale:g}, {who}: {figures[who]['cpu']:.1f} s CPU, {figures[who]['mb']:.0f} MB", flush=True)
+            cpu, wall, mb = (figures[who][kind] for kind in ("cpu", "wall", "mb"))
+            print(f"{name} at scale {options.scale:g}, {who}: {cpu:.1f} s CPU, {wall:.1f} s, {mb:.0f} MB", flush=True)
         if len(figures) == 2:
-            print(f"{name}: {figures['original']['cpu'] / figures['ours']['cpu']:.1f} times faster, memory "
-                  f"{figures['ours']['mb'] / figures['original']['mb']:.3f} of nlb_tools'")  # fmt: skip
+            ours, theirs = figures["ours"], figures["original"]
+            print(f"{name}: {theirs['cpu'] / ours['cpu']:.1f} times less CPU, {theirs['wall'] / ours['wall']:.1f} times faster, "
+                  f"memory {ours['mb'] / theirs['mb']:.3f} of nlb_tools', {len(theirs['digests'])} tensors "
+                  f"{'equal' if ours['digests'] == theirs['digests'] else 'DIFFER'}")  # fmt: skip
     return 0
+
+
+def digest(value):
+    """Of a tensor's shape, dtype and values, where one NaN is like another; of a list of index arrays, of all of them."""
+    ragged = isinstance(value, list) or value.dtype == object
+    parts = list(value) if ragged else [value]
+    found = hashlib.sha256()
+    for part in map(np.asarray, parts):
+        part = np.where(np.isnan(part), np.array(np.nan, part.dtype), part) if part.dtype.kind == "f" else part
+        found.update(f"{part.shape} {part.dtype.kind if ragged else part.dtype}".encode() + part.tobytes())
+    return found.hexdigest()
 
 
 def one(options, who):
@@ -330,7 +286,7 @@ def one(options, who):
     modules = original(options.checkout) if who == "original" else None
     if modules is None:
         import scipy.signal  # noqa: F401
-    used = os.times()
+    used, began = os.times(), time.time()
     if who == "ours":
         benchmark = read_nlb(dataset.name, train, bin_width=5)
         made = benchmark.inputs() | benchmark.target(psth=options.psth)
@@ -342,9 +298,9 @@ def one(options, who):
         made = make.make_train_input_tensors(data, dataset.name, "train", include_forward_pred=True, **keep)
         made |= make.make_eval_input_tensors(data, dataset.name, "val", **keep)
         made |= next(iter(make.make_eval_target_tensors(data, dataset.name, "train", "val", include_psth=options.psth, **keep).values()))
-    took = sum(os.times()[:4]) - sum(used[:4])
+    took, wall = sum(os.times()[:4]) - sum(used[:4]), time.time() - began
     mb = max(resource.getrusage(kind).ru_maxrss for kind in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
-    print(json.dumps(dict(cpu=took, mb=mb, arrays=len(made))))
+    print(json.dumps(dict(cpu=took, wall=wall, mb=mb, digests={name: digest(value) for name, value in sorted(made.items())})))
     return 0
 
 
@@ -362,6 +318,9 @@ def main():
     parser.add_argument("what", choices=("tensors", "metrics", "speed", "record", "one-ours", "one-original"))
     parser.add_argument("--datasets", nargs="+", default=list(DATASETS), choices=list(DATASETS))
     parser.add_argument("--scale", type=float, default=0.3, help="share of the released trials and neurons (%(default)s)")
+    parser.add_argument("--phases", nargs="+", default=list(PHASES), choices=list(PHASES))
+    parser.add_argument("--bins", nargs="+", type=int, default=list(BIN_WIDTHS), choices=BIN_WIDTHS, metavar="MS")
+    parser.add_argument("--blocks", type=int, default=1, metavar="N", help="tensors: parts of the neurons that nlb_tools is shown in turn")
     parser.add_argument("--cases", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", help="where the simulated files are kept (a temporary folder)")

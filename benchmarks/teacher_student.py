@@ -35,7 +35,7 @@ def teacher(task, observation, inputs, seed):
             getattr(model, name).data.copy_(torch.tensor(np.array(value, np.float32)))
     signal = nl.GaussianSignal() if observation == "gaussian" else nl.Poisson(nl.Exp())
     other = nl.LowRankRNN(rank=2, units=6, neurons=NEURONS, inputs=inputs, observation=signal)
-    state = {name: value for name, value in model.state_dict().items() if name in other.state_dict() and name != "w"}
+    state = {name: value for name, value in model.state_dict().items() if name in other.state_dict() and name not in ("w", "initial_input")}
     other.load_state_dict(state, strict=False)
     with torch.no_grad():
         if observation == "gaussian":

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
 
-from .tasks import Task, failed, run_task, tasks_of
+from .tasks import Task, failed, run_task, tasks_of, told
 
 MANIFEST = "lowrank_batch.json"
 
@@ -173,7 +173,8 @@ def _check_distinct(tasks: list[Task]) -> None:
     seen: dict[str, Task] = {}
     for task in tasks:
         if task.key in seen:
-            raise ValueError(f"batch: '{seen[task.key].source}' and '{task.source}' would both write run '{task.run}' of '{task.output}'. "
+            both = f"'{told(seen[task.key].source)}' and '{told(task.source)}'"
+            raise ValueError(f"batch: {both} would both write run '{task.run}' of '{task.output}'. "
                              "Pass other names, or fit them in two folders.")  # fmt: skip
         seen[task.key] = task
 

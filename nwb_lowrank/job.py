@@ -88,20 +88,18 @@ def located(options, *, progress: bool = True) -> Iterator[tuple[object, dict]]:
 
     Sets where the results go: below a folder and named for DANDI when the recording comes from there or --folder asks.
     """
-    from .sources._dandi_address import is_dandi
+    from .sources.remote import find_remote, is_remote
 
     name, folder, asset = None, options.folder, None
-    source = options.file if is_dandi(options.file) else source_of(options)
-    if is_dandi(options.file):
-        from .sources.dandi import find_asset
-
+    source = options.file if is_remote(options.file) else source_of(options)
+    if is_remote(options.file):
         if options.in_place:
-            raise ValueError("nwb-lowrank fit: --in-place writes into a file of yours; an asset on DANDI is not. Leave it out.")
-        asset = find_asset(options.file)
+            raise ValueError("nwb-lowrank fit: --in-place writes into a file of yours; one on DANDI or the web is not. Leave it out.")
+        asset = find_remote(options.file)
         options.file, name, folder = asset.url, asset.path, folder or "."
         source = None if options.stream else asset.download(progress=progress)
     elif options.stream:
-        raise ValueError("nwb-lowrank fit: --stream is for places on DANDI; got a file. Leave it out.")
+        raise ValueError("nwb-lowrank fit: --stream is for places on DANDI and URLs; got a file. Leave it out.")
     if options.output is None and not options.in_place and folder is not None and (source or name):
         from .sinks.names import upload_path
 
@@ -287,10 +285,13 @@ def generate(results: nl.Results, *, draws: int, prior: bool, seed: int):
 
 
 class Bars:
-    """Progress bars of the warm start, the gradient steps and the inference, one after the other."""
+    """Progress bars of the warm start, the gradient steps and the inference, one after the other.
 
-    def __init__(self, shown: bool = True):
-        self.bar, self.stage, self.shown = None, None, shown
+    name, position : what is said before the stage, and the line of the terminal: for several processes at a time
+    """
+
+    def __init__(self, shown: bool = True, *, name: str = "", position: int | None = None):
+        self.bar, self.stage, self.shown, self.name, self.position = None, None, shown, name, position
 
     def __enter__(self) -> Bars:
         return self
@@ -321,5 +322,6 @@ class Bars:
     def _bar(self, stage: str, total: int, unit: str) -> tqdm:
         if stage != self.stage:
             self.__exit__()
-            self.stage, self.bar = stage, tqdm(total=total, desc=f"{stage:>10}", unit=unit, dynamic_ncols=True, disable=not self.shown)
+            self.stage, self.bar = stage, tqdm(total=total, desc=f"{self.name}{stage:>10}", unit=unit, dynamic_ncols=True,
+                                               disable=not self.shown, position=self.position, leave=self.position is None)  # fmt: skip
         return self.bar

@@ -11,48 +11,20 @@ import json
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass
+from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 
 from . import __version__
-from .results import Fit, FitSettings
+from .nlb_recipe import Recipe, changed
+from .results import Fit
 from .sources._nlb_table import BIN_WIDTHS, PHASES, Dataset
 from .trials import Trials
 
 SMALLEST_RATE = 1e-6  # expected spikes per bin; a submission must not promise silence
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a dataset is fitted and read out: everything but rank and seed."""
-
-    hidden: int = 64
-    link: str = "exp"
-    noise: str = "diagonal"
-    channels: int = 64
-    settings: FitSettings = field(default_factory=FitSettings)
-    readout_particles: int = 128
-    readout_draws: int = 64
-    readout_repeats: int = 2
-
-
-RECIPES = {
-    # The defaults of any fit here; they were not tuned on the benchmark.
-    "default": Recipe(),
-    # Pals et al. 2024: both model and encoder climb the bound from random weights with RAdam; no warm start, no prior.
-    "paper": Recipe(
-        hidden=512, link="softplus", channels=64, readout_particles=192, readout_draws=64, readout_repeats=32,
-        settings=FitSettings(
-            steps=150_000, batch_size=16, particles=64, learning_rate=1e-3, final_learning_rate=1e-5, warmup=0, rectified=True,
-            warm_rounds=0, averaging=0.0, dropout=0.0, prior=0.0, wake=False, initialise=False,
-            resampling_gradient=False, resample_threshold=1.0, patience=50, validate_every=100,
-        ),
-    ),
-}  # fmt: skip
-RANKS = {"default": 6, "paper": 36}
 
 
 @dataclass(frozen=True)
@@ -65,6 +37,7 @@ class Run:
     phase: str
     bin_width: int
     recipe: Recipe
+    named: str  # what the recipe is called, with its changes
     ranks: tuple[int, ...]
     seeds: tuple[int, ...]
     device: str = "cpu"
@@ -72,6 +45,10 @@ class Run:
     @property
     def group(self) -> str:
         return self.dataset.group(self.bin_width)
+
+    @property
+    def seeds_text(self) -> str:
+        return " ".join(map(str, self.seeds))
 
     def fits(self) -> list[tuple[int, int]]:
         return [(rank, seed) for rank in self.ranks for seed in self.seeds]
@@ -114,71 +91,90 @@ def fit_all(run: Run, jobs: int, tell) -> None:
     missing = [pair for pair in run.fits() if not rates_path(run, cut.trials, *pair).exists()]
     if jobs <= 1 or len(missing) <= 1:
         for rank, seed in missing:
-            tell(fit_one(run, rank, seed, show=True))
+            tell(fit_one(run, rank, seed))
         return
     with ProcessPoolExecutor(min(jobs, len(missing)), mp_context=get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(fit_one, run, rank, seed) for rank, seed in missing]):
-            tell(done.result())
+        try:
+            for done in as_completed([pool.submit(fit_one, run, *pair, line % jobs) for line, pair in enumerate(missing)]):
+                tell(done.result())
+        except KeyboardInterrupt:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
-def fit_one(run: Run, rank: int, seed: int, show: bool = False) -> str:
-    """Fit, infer, and keep both; one thread. Returns a line to show; `show`: progress bars meanwhile."""
+def fit_one(run: Run, rank: int, seed: int, line: int | None = None) -> str:
+    """Fit, infer, and keep both; one thread. Returns a line to show; `line` of the terminal for the progress bars of one of many."""
     import torch
 
-    from .fit import fit
     from .infer import infer
     from .job import Bars
-    from .model import LowRankRNN
 
     torch.set_num_threads(1)
     cut = tensors(run)
-    trials, began, used = cut.trials, time.time(), time.process_time()
-    path, rates = fit_path(run, trials, rank, seed), rates_path(run, trials, rank, seed)
-    with Bars() as bars:
+    path, rates = fit_path(run, cut.trials, rank, seed), rates_path(run, cut.trials, rank, seed)
+    spent = Spent(rates.with_suffix(".seconds"))
+    with Bars(name="" if line is None else f"rank {rank} seed {seed}: ", position=line) as bars:
         if not path.exists():
-            checkpoint = path.with_suffix(".checkpoint")
-            model = LowRankRNN(rank=rank, units=max(run.recipe.hidden, rank), neurons=trials.neurons, **_parts(run.recipe))
-            fitted = fit(model, _encoder(run.recipe), trials.select(cut.split == "train"), run.recipe.settings, seed=seed,
-                         device=run.device, on_step=bars.step if show else None,
-                         checkpoint=checkpoint, resume=checkpoint.exists())  # fmt: skip
-            _into_place(path, fitted.save)
-            checkpoint.unlink(missing_ok=True)
+            _fit(run, cut, rank, seed, path, lambda progress: spent.note(bars.step, progress))
         posterior = infer(
-            Fit.load(path), trials, **_readout(run.recipe), seed=seed, device=run.device, on_batch=bars.batch if show else None
-        )
-    took = dict(wall=time.time() - began, cpu=time.process_time() - used)
+            Fit.load(path), cut.trials, **run.recipe.of_the_readout(), seed=seed, device=run.device,
+            on_batch=lambda *progress: spent.note(bars.batch, *progress),
+        )  # fmt: skip
+    took = spent.so_far()
     _save(rates, dict(rates=posterior.rates, latents=posterior.latents), dict(seconds=took))
+    spent.path.unlink(missing_ok=True)
     return f"rank {rank} seed {seed}: {took['wall']:.0f} s, {took['cpu']:.0f} s of one core"
 
 
-def _parts(recipe: Recipe) -> dict:
+def _fit(run: Run, cut: Tensors, rank: int, seed: int, path: Path, on_step) -> None:
+    """The fit of the training trials, kept at `path`; goes on from its checkpoint where there is one."""
     import nwb_lowrank as nl
 
+    recipe, train = run.recipe, cut.trials.select(cut.split == "train")
     covariance = dict(scalar=nl.ScalarCovariance, diagonal=nl.DiagonalCovariance, full=nl.FullCovariance)[recipe.noise]
-    return dict(observation=nl.Poisson(nl.Exp() if recipe.link == "exp" else nl.Softplus()), noise=covariance())
+    observation = nl.Poisson(nl.Exp() if recipe.link == "exp" else nl.Softplus())
+    model = nl.LowRankRNN(rank=rank, units=max(recipe.hidden, rank), neurons=train.neurons, observation=observation, noise=covariance())
+    checkpoint = path.with_suffix(".checkpoint")
+    fitted = nl.fit(model, nl.Encoder(channels=recipe.channels), train, recipe.settings, seed=seed, device=run.device,
+                    on_step=on_step, checkpoint=checkpoint, resume=checkpoint.exists())  # fmt: skip
+    _into_place(path, fitted.save)
+    checkpoint.unlink(missing_ok=True)
 
 
-def _readout(recipe: Recipe) -> dict:
-    return {name: getattr(recipe, f"readout_{name}") for name in ("particles", "draws", "repeats")}
+class Spent:
+    """Seconds spent on a fit, those of runs that were killed included: noted in a file every few seconds."""
 
+    def __init__(self, path: Path, every: float = 5.0):
+        self.path, self.every = path, every
+        try:
+            self.before = json.loads(path.read_text())
+        except (FileNotFoundError, json.JSONDecodeError):
+            self.before = dict(wall=0.0, cpu=0.0)
+        self.began, self.used, self.noted = time.time(), time.process_time(), time.time()
 
-def _encoder(recipe: Recipe):
-    import nwb_lowrank as nl
+    def so_far(self) -> dict[str, float]:
+        """wall: on the clock;  cpu: of one core"""
+        return dict(wall=self.before["wall"] + time.time() - self.began, cpu=self.before["cpu"] + time.process_time() - self.used)
 
-    return nl.Encoder(channels=recipe.channels)
+    def note(self, show, *progress) -> None:
+        """Called after every step, with what it reports, which is passed on to `show`."""
+        show(*progress)
+        if time.time() - self.noted > self.every:
+            self.noted = time.time()
+            self.path.write_text(json.dumps(self.so_far()))
 
 
 def fit_path(run: Run, trials: Trials, rank: int, seed: int) -> Path:
     """Where the fit of this rank and seed is kept."""
     from .checks import fingerprint
 
-    recipe = {name: value for name, value in asdict(run.recipe).items() if not name.startswith("readout_")}
-    return run.folder / f"fit_rank{rank}_seed{seed}_{_digest(fingerprint(trials), recipe, rank, seed, run.device)}.safetensors"
+    digest = _digest(fingerprint(trials), run.recipe.of_the_fit(), rank, seed, run.device)
+    return run.folder / f"fit_rank{rank}_seed{seed}_{digest}.safetensors"
 
 
 def rates_path(run: Run, trials: Trials, rank: int, seed: int) -> Path:
     """Where its rates are kept."""
-    readout = _digest(fit_path(run, trials, rank, seed).name, _readout(run.recipe))
+    readout = _digest(fit_path(run, trials, rank, seed).name, run.recipe.of_the_readout())
     return run.folder / f"rates_rank{rank}_seed{seed}_{readout}.safetensors"
 
 
@@ -202,7 +198,9 @@ def submit(run: Run, rank: int) -> tuple[Path, list[dict[str, np.ndarray]], dict
     loaded = [_load(rates_path(run, cut.trials, rank, seed)) for seed in run.seeds]
     seeds = [submission_of(arrays["rates"], cut) for arrays, _ in loaded]
     mean = submission_of(np.mean([arrays["rates"] for arrays, _ in loaded], axis=0, dtype=float), cut)
-    path = write_submission(run.folder / f"submission_{run.group}_{run.phase}_rank{rank}.h5", {run.group: mean}, cut.shapes)
+    about = dict(split=run.phase, model=f"low-rank RNN, rank {rank}", recipe=run.named, seeds=run.seeds_text, device=run.device)
+    path = run.folder / f"submission_{run.group}_{run.phase}_rank{rank}.h5"
+    write_submission(path, {run.group: mean}, cut.shapes, {run.group: about})
     return path, seeds, {kind: sum(about["seconds"][kind] for _, about in loaded) for kind in ("wall", "cpu")}
 
 
@@ -243,17 +241,18 @@ def make_run(dataset: Dataset, files, folder, *, phase: str, bin_width: int, rec
     """A Run with a named recipe and changed settings; ValueError for what does not exist."""
     if phase not in PHASES or bin_width not in BIN_WIDTHS:
         raise ValueError(f"nlb run: phase is val or test and bins are 5 or 20 ms; got {phase!r} and {bin_width}. Choose from these.")
-    chosen = RECIPES[recipe]
-    known = {**asdict(chosen.settings), **{name: getattr(chosen, name) for name in Recipe.__dataclass_fields__ if name != "settings"}}
-    for name in changes:
-        if name not in known:
-            raise ValueError(f"nlb run: no setting {name!r}; there are {', '.join(known)}. Use one of these in --set.")
-    inner = {name: value for name, value in changes.items() if name in FitSettings.__dataclass_fields__}
-    outer = {name: value for name, value in changes.items() if name not in inner}
-    chosen = replace(chosen, settings=replace(chosen.settings, **inner), **outer)
+    chosen = changed(recipe, changes)
+    ranks, seeds, files = tuple(ranks or (chosen.rank,)), tuple(seeds), tuple(map(Path, files))
+    for name, values in (("ranks", ranks), ("seeds", seeds)):
+        if len(set(values)) < len(values) or min(values) < (name == "ranks"):
+            raise ValueError(f"nlb run: {name} must differ and be {'1' if name == 'ranks' else '0'} or more; got {values}. Name each once.")
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(f"nlb run: no file '{file}'. Check the path.")
+    named = f"{recipe} recipe" + (" with " + ", ".join(f"{name}={value}" for name, value in changes.items()) if changes else "")
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    return Run(dataset, tuple(map(Path, files)), folder, phase, bin_width, chosen, tuple(ranks or (RANKS[recipe],)), tuple(seeds), device)
+    return Run(dataset, files, folder, phase, bin_width, chosen, named, ranks, seeds, device)
 
 
 def _digest(*parts) -> str:
@@ -261,8 +260,13 @@ def _digest(*parts) -> str:
 
 
 def _sha256(path: Path) -> str:
-    if not path.is_file():
-        raise FileNotFoundError(f"nlb run: no file '{path}'. Check the path.")
+    about = path.stat()
+    return _digest_of(path, about.st_size, about.st_mtime_ns)
+
+
+@lru_cache
+def _digest_of(path: Path, size: int, modified: int) -> str:
+    """Of a file's content, read once as long as it stays as it is."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

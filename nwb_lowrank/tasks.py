@@ -16,7 +16,8 @@ from pathlib import Path
 from filelock import FileLock
 
 from . import job
-from .sources._secrets import redacted
+from .sources._dandi_address import is_url
+from .sources._secrets import redacted, shown
 
 UNEXPECTED_LINES = 12  # of a traceback, kept for failures that are not sentences
 WHERE = ("file", "output", "folder", "debug", "threads", "device", "resume", "overwrite", "workers", "scheduler")  # not what is fitted
@@ -46,15 +47,13 @@ def tasks_of(options, sources: list) -> list:
     """One task a source, rank and seed. Places on DANDI are resolved once, here: every worker fits the same version."""
     from .sinks.names import upload_path
     from .sinks.nwb import default_output
-    from .sources._dandi_address import is_dandi
+    from .sources.remote import find_remote, is_remote
 
     tasks, plain = [], {name: value for name, value in vars(options).items() if name not in ("run", "debug")}
     sweep = list(product(options.rank, options.seed))
     for source in sources:
-        if is_dandi(source) or hasattr(source, "url"):
-            from .sources.dandi import find_asset
-
-            asset = find_asset(source) if isinstance(source, str) else source
+        if is_remote(source) or hasattr(source, "url"):
+            asset = find_remote(source) if isinstance(source, str) else source
             source, output = asset.url, Path(options.folder or ".") / upload_path(None, asset.path)
         elif options.in_place:
             source = output = Path(source).absolute()
@@ -117,9 +116,14 @@ def _finished(task: Task):
 
 def _row(task: Task, results, seconds: float | None) -> dict:
     scores = {score.metric: float(score.value) for score in results.scores}
-    return dict(key=task.key, fingerprint=task.fingerprint, asset=task.source, run=task.run, trials=len(results.trials),
+    return dict(key=task.key, fingerprint=task.fingerprint, asset=told(task.source), run=task.run, trials=len(results.trials),
                 units=results.trials.neurons, rank=results.fit.model.rank, seed=results.fit.seed, scores=scores,
                 seconds=seconds, error=None, output=task.output)  # fmt: skip
+
+
+def told(source: str) -> str:
+    """A source as it may be shown and kept: a URL without its query, where keys and signatures are."""
+    return shown(source) if is_url(source) else source
 
 
 def failed(task: Task, error: BaseException | None, seconds: float) -> dict:
@@ -130,6 +134,6 @@ def failed(task: Task, error: BaseException | None, seconds: float) -> dict:
     elif not sentence:
         text = f"{type(error).__name__}: {text}"
     trace = "".join(traceback.format_exception(error)).splitlines()[-UNEXPECTED_LINES:] if error is not None and not sentence else None
-    return dict(key=task.key, fingerprint=task.fingerprint, asset=task.source, run=task.run, rank=task.options.get("rank"),
+    return dict(key=task.key, fingerprint=task.fingerprint, asset=told(task.source), run=task.run, rank=task.options.get("rank"),
                 seed=task.options.get("seed"), seconds=round(seconds, 2), error=redacted(text), output=task.output,
                 trace=trace and [redacted(line) for line in trace])  # fmt: skip

@@ -85,13 +85,14 @@ class Trials:
                 f"Trials.counts must hold at least one trial, bin and neuron; got shape {counts.shape}. Check what was selected."
             )
         counts = counts.astype(np.float32, copy=False)
-        mask = _broadcast("mask", np.asarray(self.mask, bool), (B, T, N))
+        given = np.asarray(self.mask, bool)
+        mask = _broadcast("mask", given, (B, T, N))
         if not np.isfinite(counts.sum()) and not np.isfinite(counts).all():  # a sum needs no memory, and tells in all but odd cases
             raise ValueError(
                 "Trials.counts must be finite; it holds NaN or infinity. Mark missing bins in `mask` instead "
                 "(Trials.from_arrays turns NaN into masked bins)."
             )
-        if any((counts[trial][~mask[trial]] != 0).any() for trial in range(B)):
+        if not given.all() and any((counts[trial][~mask[trial]] != 0).any() for trial in range(B)):
             counts = np.where(mask, counts, np.float32(0))
         inputs = np.zeros((B, T, 0), np.float32) if self.inputs is None else np.asarray(self.inputs, np.float32)
         if inputs.ndim != 3 or inputs.shape[:2] != (B, T):

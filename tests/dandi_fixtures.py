@@ -16,7 +16,9 @@ def shared_folder() -> Path:
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory):
     """A running server with an open, an embargoed and a forbidden dandiset of generated sessions, and the real manifests if here."""
-    from dandi_world import Server, from_file, from_manifest, recording
+    from dandi_world import Server, from_file, from_manifest, from_zarr, recording
+    from hdmf_zarr import NWBZarrIO
+    from pynwb import NWBHDF5IO
 
     folder = tmp_path_factory.mktemp("archive")
     files = [recording(folder / f"{n}.nwb", seed=n, subject=str(n)) for n in range(4)]
@@ -31,10 +33,19 @@ def archive(tmp_path_factory):
         "000003": {"versions": {"draft": assets[3:]}, "forbidden": True},
         "000004": {"versions": {"draft": []}},
     }
+    zarr = folder / "session.nwb.zarr"
+    with NWBHDF5IO(files[0], "r") as source, NWBZarrIO(str(zarr), "w") as out:
+        out.export(src_io=source, write_args=dict(link_data=False))
+    dandisets["000005"] = {"versions": {"draft": [from_zarr("sub-0/sub-0_ecephys.nwb.zarr", zarr)]}}
+    hidden = shutil.copytree(zarr, folder / "hidden.nwb.zarr")
+    dandisets["000006"] = {"versions": {"draft": [from_zarr("sub-h/sub-h_ecephys.nwb.zarr", hidden)]}, "embargo": True}
+    (folder / "www").mkdir()
+    shutil.copy(files[1], folder / "www" / "session.nwb")
+    (folder / "www" / "page.html").write_text("<html>a page</html>")
     for manifest in sorted((shared_folder() / "dandi_manifests").glob("0*")):
         dandisets[manifest.name] = {"versions": {"draft": from_manifest(manifest), "0.220113.0408": from_manifest(manifest)}}
     with Server(folder, dandisets) as server:
-        server.files = files
+        server.files, server.zarr = files, zarr
         server.contents = dandisets
         yield server
 
@@ -50,9 +61,9 @@ def dandi(archive, monkeypatch, tmp_path):
     for module in (_patient, _dandi_cache, _ranges):
         monkeypatch.setattr(module, "WAITS", (0.01, 0.01, 0.01))
     archive.control(clear=True, latency=0, bandwidth=0, page_size=100, signature="SIGNED-1")
-    door._client.cache_clear()
+    door._client_with.cache_clear()
     yield archive
-    door._client.cache_clear()
+    door._client_with.cache_clear()
 
 
 def starting(log: list[dict]) -> list[int]:

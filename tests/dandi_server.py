@@ -16,7 +16,7 @@ import uuid
 from fnmatch import fnmatchcase
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 NOW = "2024-01-01T00:00:00+00:00"
 PIECE = 1 << 20
@@ -133,6 +133,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.json({"token": world.token})
         if parts[0] == "uploads":
             return self.upload(parts[1:])
+        if parts[0] == "zarr" and len(parts) >= 2:
+            return self.zarr(parts[1], parts[2:])
         if parts[0] == "assets" and len(parts) >= 2:
             return self.asset(world.assets().get(parts[1]), parts[2:])
         if parts[0] == "dandisets" and len(parts) >= 2 and world.versions(parts[1]) is not None:
@@ -195,7 +197,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def metadata(self, asset: dict) -> dict:
         world = self.server.world
-        urls = [f"{world.api_url}/api/assets/{asset['asset_id']}/download/", f"{world.store_url}/blobs/{asset['blob']}"]
+        place = f"zarr/{asset['zarr']}/" if asset.get("zarr") else f"blobs/{asset['blob']}"
+        urls = [f"{world.api_url}/api/assets/{asset['asset_id']}/download/", f"{world.store_url}/{place}"]
         return dict(asset["metadata"], contentUrl=urls)
 
     def asset(self, asset: dict | None, rest: list) -> None:
@@ -209,6 +212,33 @@ class Handler(BaseHTTPRequestHandler):
             signed = f"?X-Amz-Signature={world.signature}&X-Amz-Expires=3600" if private else ""
             return self.reply(b"", 302, {"Location": f"{world.store_url}/blobs/{asset['blob']}{signed}"})
         self.json(self.item(asset, True) if rest == ["info"] else self.metadata(asset))
+
+    def zarr(self, name: str, rest: list) -> None:
+        """The files of a Zarr store below a prefix, in the order of their keys and after a key; or the way to one of them."""
+        world = self.server.world
+        asset = next((a for a in world.assets().values() if a.get("zarr") == name), None)
+        if asset is None:
+            return self.missing()
+        private = world.embargoed(world.dandiset_of(asset["asset_id"]))
+        if private and not self.known:
+            return self.json({"detail": "Authentication credentials were not provided."}, 401)
+        prefix, after = self.query.get("prefix", ""), self.query.get("after", "")
+        if self.query.get("download"):
+            signed = f"?X-Amz-Signature={world.signature}" if private else ""
+            return self.reply(b"", 302, {"Location": f"{world.store_url}/zarr/{name}/{prefix}{signed}"})
+        if rest != ["files"]:
+            return self.json(dict(zarr_id=name, status="Complete", checksum=asset["metadata"]["digest"]["dandi:dandi-zarr-checksum"]))
+        folder = Path(asset["file"])
+        keys = sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+        keys = [key for key in keys if key.startswith(prefix) and key > after]
+        shown = keys[: world.page_size]
+        query = urlencode({name: value for name, value in self.query.items() if name != "after"} | {"after": shown[-1] if shown else ""})
+        url = f"{world.api_url}/api/zarr/{name}/files/?{query}"
+        self.json(dict(next=url if len(keys) > len(shown) else None, results=[self.zarr_file(folder, key) for key in shown]))
+
+    def zarr_file(self, folder: Path, key: str) -> dict:
+        content = (folder / key).read_bytes()
+        return dict(Key=key, LastModified=NOW, ETag=hashlib.md5(content).hexdigest(), Size=len(content))
 
     def new_asset(self, assets: list) -> None:
         new = json.loads(self.body)
@@ -247,16 +277,32 @@ class Handler(BaseHTTPRequestHandler):
             return self.reply(b"", 200, {"ETag": f'"{hashlib.md5(self.body).hexdigest()}"'})
         if path.startswith("/complete/"):
             return self.reply(f"<R><ETag>{world.uploads[path.split('/')[2]]['digest']}</ETag></R>".encode())
-        asset = world.blob(path.removeprefix("/blobs/"))
+        if path.startswith("/files/"):  # a plain web server, of no archive
+            return self.plain(path.removeprefix("/files/"))
+        zarr, _, inside = unquote(path).removeprefix("/zarr/").partition("/")
+        asset = next((a for a in world.assets().values() if a.get("zarr") == zarr), None) if inside else None
+        asset = asset and dict(asset, file=str(Path(asset["file"]) / inside))
+        asset = asset or world.blob(path.removeprefix("/blobs/"))
         if asset is None or not asset.get("file"):
             return self.reply(b"NoSuchKey", 404)
         if world.embargoed(world.dandiset_of(asset["asset_id"])) and self.query.get("X-Amz-Signature") != world.signature:
             return self.reply(b"AccessDenied", 403)
         self.serve(Path(asset["file"]))
 
-    def serve(self, path: Path) -> None:
+    def plain(self, name: str) -> None:
+        """Files of the world's folder `www`; below `whole/` no ranges, below `secret/` only with the right `sig`."""
+        ranges, secret = not name.startswith("whole/"), name.startswith("secret/")
+        path = self.server.world.folder / "www" / name.rsplit("/", 1)[-1]
+        if secret and self.query.get("sig") != self.server.world.signature:
+            return self.reply(b"no", 403)
+        if not path.is_file():
+            return self.reply(b"<html>nothing here</html>", 404, {"Content-Type": "text/html"})
+        self.serve(path, ranges)
+
+    def serve(self, path: Path, ranges: bool = True) -> None:
         size = path.stat().st_size
-        first, last, partial = 0, size - 1, re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range") or "")
+        wanted = self.headers.get("Range") if ranges else None
+        first, last, partial = 0, size - 1, re.fullmatch(r"bytes=(\d+)-(\d*)", wanted or "")
         if partial:
             first, last = int(partial[1]), min(int(partial[2] or size - 1), size - 1)
             if first >= size:
@@ -264,7 +310,10 @@ class Handler(BaseHTTPRequestHandler):
         self.status = 206 if partial else 200
         self.send_response(self.status)
         self.send_header("Content-Length", str(last - first + 1))
-        self.send_header("Accept-Ranges", "bytes")
+        self.send_header("ETag", f'"{path.stat().st_mtime_ns:x}"')
+        self.send_header("Content-Type", "text/html" if path.suffix == ".html" else "application/octet-stream")
+        if ranges:
+            self.send_header("Accept-Ranges", "bytes")
         if partial:
             self.send_header("Content-Range", f"bytes {first}-{last}/{size}")
         self.end_headers()

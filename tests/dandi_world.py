@@ -25,6 +25,16 @@ def from_file(path: str, file: Path, digest: bool = True, **metadata) -> dict:
     return dict(asset_id=str(uuid.uuid4()), blob=str(uuid.uuid4()), path=path, size=about["contentSize"], file=str(file), metadata=about)
 
 
+def from_zarr(path: str, folder: Path) -> dict:
+    """An asset whose content is a Zarr store, with the digest that DANDI would give it."""
+    from dandi.support.digests import get_zarr_checksum
+
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    about = dict(path=path, contentSize=size, digest={"dandi:dandi-zarr-checksum": get_zarr_checksum(folder)},
+                 encodingFormat="application/x-zarr", variableMeasured=[{"value": "Units"}], schemaKey="Asset")  # fmt: skip
+    return dict(asset_id=str(uuid.uuid4()), blob=None, zarr=str(uuid.uuid4()), path=path, size=size, file=str(folder), metadata=about)
+
+
 def from_manifest(folder: Path) -> list[dict]:
     """The assets of a real dandiset; their content is not there."""
     return [{name: a[name] for name in ("asset_id", "blob", "path", "size", "metadata")} | {"file": None}

@@ -60,6 +60,7 @@ MAY = {
     "commands/*": "*",
     "job.py": "*",
     "demo.py": "*",
+    "nlb_recipe.py": "results",
     "nlb_job.py": "*",
 }
 

@@ -72,7 +72,7 @@ def run_ls(options) -> None:
     wide = max(len(asset.path) for asset in found)
     for asset in found:
         holds = ", ".join(asset.holds)
-        kind = "zarr" if asset.zarr else "cached" if asset.cached() else ""
+        kind = "cached" if asset.cached() else "zarr" if asset.zarr else ""
         print(f"  {asset.path:<{wide}}  {asset.size / 1e6:>10.2f} MB  {kind:<6}  {holds[:WIDE]}{'…' * (len(holds) > WIDE)}")
 
 

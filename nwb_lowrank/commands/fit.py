@@ -78,7 +78,9 @@ def add_options(command, *, model: bool = True, many: bool = True, rank: bool = 
         return command.set_defaults(folder=None, stream=False)
     out.add_argument("--folder", metavar="FOLDER", help="results go here, named for DANDI (sub-X/sub-X_..._desc-lowrank_ecephys.nwb)")
     out.add_argument("--dandiset", metavar="ID", help="write a dandiset.yaml of this dandiset of yours into --folder, for the upload")
-    out.add_argument("--stream", action="store_true", help="read only the bytes needed of a DANDI asset; the results stand alone (sidecar)")
+    out.add_argument(
+        "--stream", action="store_true", help="read only the bytes needed of a DANDI asset or URL; the results stand alone (sidecar)"
+    )
     many = command.add_argument_group("several fits (Dask)")
     many.add_argument("--workers", type=int, metavar="N", help="processes on this machine (half of the cores)")
     many.add_argument("--scheduler", metavar="ADDRESS", help="a running Dask scheduler instead, such as tcp://host:8786")

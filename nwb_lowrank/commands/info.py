@@ -11,7 +11,7 @@ def add(commands):
     command = commands.add_parser("info", help="what is in a file, and a fit command for it")
     command.set_defaults(run=run)
     command.add_argument("file")
-    command.add_argument("--stream", action="store_true", help="read only the bytes needed of a DANDI asset, do not download it")
+    command.add_argument("--stream", action="store_true", help="read only the bytes needed of a DANDI asset or a URL, do not download it")
     return command
 
 
@@ -27,12 +27,12 @@ def run(options) -> None:
 
 
 def inventory_of(file: str, stream: bool):
-    """The inventory of a file, or of a place on DANDI without downloading it."""
+    """The inventory of a file, or of a place on DANDI or a URL without downloading it."""
     if not stream:
         return nl.inventory(file)
-    from ..sources.dandi import find_asset
+    from ..sources.remote import find_remote
 
-    with find_asset(file).stream() as remote:
+    with find_remote(file).stream() as remote:
         return nl.inventory(remote)
 
 

@@ -5,10 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import time
 from pathlib import Path
-
-import numpy as np
-import pandas as pd
 
 
 def add(commands):
@@ -37,7 +35,13 @@ def _add_run(parts) -> None:
     command = parts.add_parser(
         "run", help="files -> fits -> submission -> scores", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Fit a dataset of the benchmark and write a submission of the rates averaged over the seeds. Every stage is kept in\n"
-        "the output folder: the same command goes on where it was interrupted, to the same bytes.",
+        "the output folder: the same command goes on where it was interrupted, to the same bytes.\n\n"
+        "recipes\n"
+        "  paper  Pals et al. 2024: rank 36, 512 units, 64 particles, RAdam from random weights for 216,000 steps, acausal encoder,\n"
+        "         rates averaged over 32 filters of 192 particles. Followed with --device cuda unless another is named.\n"
+        "         About two days a fit on a CPU core; never run to its end by the authors of this package.\n"
+        "  warm   rank 6, 64 units, 16 particles, begun from trajectories smoothed with a model made of the data, trajectories\n"
+        "         drawn backwards at read-out; minutes a fit on one core. Followed on the CPU unless another is named.",
         epilog="example: nwb-lowrank nlb run mc_maze_small sub-Jenkins/ --bin 20 --rank 6 8 --seeds 0 1 2 3",
     )  # fmt: skip
     command.set_defaults(run=run)
@@ -45,12 +49,12 @@ def _add_run(parts) -> None:
     command.add_argument("path", nargs="*", help="the training file, or it and the test file, or a folder with them (else from DANDI)")
     command.add_argument("--bin", type=int, default=20, choices=(5, 20), help="ms (%(default)s)")
     command.add_argument("--phase", default="val", choices=("val", "test"), help="which split is scored (%(default)s)")
-    command.add_argument("--recipe", default="default", choices=("default", "paper"), help="of the fit (%(default)s)")
+    command.add_argument("--recipe", choices=("warm", "paper"), help="of the fit, see above (warm; with --device cuda paper)")
     command.add_argument("--rank", type=int, nargs="+", metavar="R", help="one submission for each (by the recipe)")
     command.add_argument("--seeds", type=int, nargs="+", default=list(range(4)), metavar="N", help="one fit for each (0 1 2 3)")
     command.add_argument("--set", nargs="+", default=[], metavar="NAME=VALUE", help="settings of the recipe, such as steps=200 hidden=128")
     command.add_argument("--few-shot", type=int, nargs="+", metavar="K", help="few-shot co-smoothing with K trials, and cross-decoding")
-    command.add_argument("--target", metavar="FILE", help="score against this target, such as the released eval_data_test.h5")
+    command.add_argument("--target", metavar="FILE", help="score against this target (eval_data_test.h5, if it lies in the folder)")
     command.add_argument("--output", metavar="FOLDER", help="(nlb_DATASET_BIN_PHASE)")
     command.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N", help="fits at a time (%(default)s, one core each)")
     command.add_argument("--device", default="cpu", help="cpu or cuda (%(default)s)")
@@ -59,22 +63,28 @@ def _add_run(parts) -> None:
 
 def run(options) -> None:
     from .. import nlb_job
+    from ..nlb_recipe import usual
     from ..sources._nlb_table import dataset_of
+    from ._nlb_report import report, report_dynamics, rows_of
 
     dataset = dataset_of(options.dataset)
     files = _files(dataset, options.path, options.phase)
+    target = options.target or _released_target(options.path, options.phase)
     output = options.output or f"nlb_{dataset.name}_{options.bin}_{options.phase}"
-    plan = nlb_job.make_run(dataset, files, output, phase=options.phase, bin_width=options.bin, recipe=options.recipe, ranks=options.rank,
+    recipe = options.recipe or usual(options.device)
+    plan = nlb_job.make_run(dataset, files, output, phase=options.phase, bin_width=options.bin, recipe=recipe, ranks=options.rank,
                             seeds=options.seeds, changes=_changes(options.set), device=options.device)  # fmt: skip
     cut = nlb_job.tensors(plan)
     print(f"{plan.group}, phase {plan.phase}: {(cut.split == 'train').sum()} training and {(cut.split == 'test').sum()} scored trials x "
           f"{cut.trials.bins} bins ({cut.trials.forecast} forward) x {cut.trials.neurons} neurons ({cut.trials.held_out.sum()} held out); "
-          f"{len(plan.fits())} fits", flush=True)  # fmt: skip
-    nlb_job.fit_all(plan, options.jobs, lambda line: print(f"  fitted {line}", flush=True))
-    rows = [row for rank in plan.ranks for row in _rows(plan, rank, options)]
-    _report(plan, pd.DataFrame(rows))
+          f"{len(plan.fits())} fits, {plan.named}", flush=True)  # fmt: skip
+    try:
+        nlb_job.fit_all(plan, options.jobs, lambda line: print(f"  fitted {line}", flush=True))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"interrupted; what is done is in '{plan.folder}': the same command goes on from there") from None
+    report(plan, [row for rank in plan.ranks for row in rows_of(plan, rank, target)])
     if options.few_shot:
-        _report_dynamics(plan, options.few_shot)
+        report_dynamics(plan, options.few_shot)
 
 
 def _files(dataset, paths: list[str], phase: str) -> list[Path]:
@@ -90,6 +100,14 @@ def _files(dataset, paths: list[str], phase: str) -> list[Path]:
         missing = Path(names[found.index(None)]).name
         raise ValueError(f"nlb run: no file '{missing}' in '{first}'. Download dandiset {dataset.dandiset}, or name the files.")
     return found
+
+
+def _released_target(paths: list[str], phase: str) -> Path | None:
+    """The benchmark's released test target, where it lies in the folder that was named."""
+    from ..sinks.nlb import RELEASED
+
+    folder = Path(paths[0]) if phase == "test" and paths else None
+    return next(iter(sorted(folder.rglob(RELEASED[0]))), None) if folder is not None and folder.is_dir() else None
 
 
 def _downloaded(dataset, names: list[str]) -> list[Path]:
@@ -116,91 +134,19 @@ def _changes(pairs: list[str]) -> dict:
     return changes
 
 
-def _rows(plan, rank: int, options) -> list[dict]:
-    """Table rows of one rank: its seeds one by one (mean ± sd) and their averaged rates (the submission)."""
-    from .. import nlb_job
-
-    path, seeds, seconds = nlb_job.submit(plan, rank)
-    about = dict(dataset=plan.dataset.name, split=plan.phase, bin_ms=plan.bin_width, rank=rank, seeds=" ".join(map(str, plan.seeds)),
-                 cpu_s=round(seconds["cpu"]), wall_s=round(seconds["wall"]), device=plan.device, submission=str(path))  # fmt: skip
-    single = [nlb_job.score(plan, arrays, options.target) for arrays in seeds]
-    if single[0] is None:
-        print(f"written: {path} (no target for the {plan.phase} split: pass --target to score it)")
-        return []
-    table = pd.DataFrame(single)
-    rows = [dict(about, fit=f"mean of {len(seeds)} fits", **table.mean())]
-    if len(seeds) > 1:
-        rows[0] |= {f"{name} sd": sd for name, sd in table.std(ddof=1).items()}
-        rows.append(dict(about, fit=f"rates of {len(seeds)} fits averaged", **nlb_job.score(plan, path, options.target)))
-    return rows
-
-
-METRICS = ("co-bps", "vel R2", "tp corr", "psth R2", "fp-bps")
-
-
-def _report(plan, table: pd.DataFrame) -> None:
-    """Lines for a paper, and the table as CSV and Markdown beside the published numbers."""
-    if not len(table):
-        return
-    columns = [name for name in METRICS if name in table]
-    for row in table.to_dict("records"):
-        scores = ", ".join(f"{name} {_value(row, name)}" for name in columns)
-        print(f"{row['dataset']}, {row['split']} split, {row['bin_ms']} ms bins, low-rank RNN of rank {row['rank']}, seeds {row['seeds']}, "
-              f"{row['fit']}: {scores} ({row['cpu_s']} s CPU, {row['wall_s']} s wall-clock in all fits, {row['device']})")  # fmt: skip
-    table.to_csv(plan.folder / "scores.csv", index=False)
-    (plan.folder / "scores.md").write_text(markdown(plan, table, columns))
-    print(f"submission: {', '.join(dict.fromkeys(table['submission']))}\ntable: {plan.folder / 'scores.csv'}, {plan.folder / 'scores.md'}")
-
-
-def _report_dynamics(plan, shots) -> None:
-    """Few-shot scores (mean ± sd over seeds) and cross-decoding R² between seeds, printed and kept as CSV."""
-    from .. import nlb_job
-
-    rows = []
-    for rank in plan.ranks:
-        found, decoding = nlb_job.dynamics_scores(plan, rank, shots)
-        rows += found
-        for k, part in pd.DataFrame(found).groupby("shots")["bits_per_spike"]:
-            sd = f" ± {part.std(ddof=1):.4f}" if len(part) > 1 else ""
-            print(f"rank {rank}, co-bps with readouts learned from {k} trials: {part.mean():.4f}{sd} ({len(part)} seeds)")
-        if decoding is not None:
-            apart = decoding[~np.eye(len(decoding), dtype=bool)]
-            print(f"rank {rank}, latents of one seed decoded from another's: R² {apart.mean():.4f} ± {apart.std(ddof=1):.4f}")
-            table = pd.DataFrame(decoding, plan.seeds, plan.seeds)
-            table.to_csv(plan.folder / f"cross_decoding_rank{rank}.csv", index_label="from seed")
-    pd.DataFrame(rows).to_csv(plan.folder / "few_shot.csv", index=False)
-
-
-def _value(row: dict, name: str) -> str:
-    sd = row.get(f"{name} sd", np.nan)
-    return f"{row[name]:.4f}" + ("" if pd.isna(sd) else f" ± {sd:.4f}")
-
-
-def markdown(plan, table: pd.DataFrame, columns: list[str]) -> str:
-    """The table as Markdown, followed by what others published for the test split of this dataset."""
-    from ..sources._nlb_table import PUBLISHED
-
-    rows = [["model", "split", "bin", "seeds", *columns, "CPU s", "wall-clock s", "device"]]
-    for row in table.to_dict("records"):
-        rows.append([f"low-rank RNN, rank {row['rank']}, {row['fit']}", row["split"], f"{row['bin_ms']} ms", row["seeds"],
-                     *(_value(row, name) for name in columns), row["cpu_s"], row["wall_s"], row["device"]])  # fmt: skip
-    for bin_width, models in PUBLISHED.get(plan.dataset.name, {}).items():
-        for model, value in models.items():
-            scores = [value if name == "co-bps" else "" for name in columns]
-            rows.append([f"{model} (published)", "test", f"{bin_width} ms", "", *scores, "", "", ""])
-    lines = ["| " + " | ".join(map(str, cells)) + " |" for cells in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) + "\n"
-
-
 def evaluate(options) -> None:
-    from ..sinks.nlb import score_submission
+    from ..sinks.nlb import read_about, score_submission
+    from ._nlb_report import of_the_groups
 
+    began = time.time()
     scores = score_submission(options.target, options.submission)
     if options.json:
         print(json.dumps(scores))
         return
     for split, values in scores.items():
-        print(split + "".join(f"\n  {name:<16} {value:.4f}" for name, value in values.items()))
+        print("\n".join([split, *of_the_groups(split, read_about(options.submission))]))
+        print("\n".join(f"  {name:<16} {value:.4f}" for name, value in values.items()))
+    print(f"scored against {options.target} in {time.time() - began:.1f} s (cpu)")
 
 
 def merge_files(options) -> None:

@@ -31,7 +31,7 @@ def upload_path(source, name: str | None = None) -> Path:
     ValueError
         A recording without a subject, which DANDI does not take.
     """
-    name = PurePosixPath(name or str(source)).name
+    name = PurePosixPath(name or str(source)).name.removesuffix(".zarr")
     match = ORGANISED.fullmatch(name)
     if match is None and source is None:
         return Path(default_output(Path(name)).name)

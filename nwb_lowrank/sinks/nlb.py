@@ -17,7 +17,12 @@ FORWARD = ("eval_rates_heldin_forward", "eval_rates_heldout_forward")  # may be 
 REQUIRED = ("train_rates_heldin", "train_rates_heldout", "eval_rates_heldin", "eval_rates_heldout")
 
 
-def write_submission(path, groups: Mapping[str, Mapping[str, np.ndarray]], shapes: Mapping[str, Mapping[str, tuple]]) -> Path:
+def write_submission(
+    path,
+    groups: Mapping[str, Mapping[str, np.ndarray]],
+    shapes: Mapping[str, Mapping[str, tuple]],
+    about: Mapping[str, Mapping] | None = None,
+) -> Path:
     """Write a submission: rates as expected spikes per bin, float32.
 
     Parameters
@@ -28,6 +33,8 @@ def write_submission(path, groups: Mapping[str, Mapping[str, np.ndarray]], shape
         `REQUIRED` names, and both `FORWARD` ones or none. The scaling datasets belong in one file.
     shapes : mapping of group -> mapping of name -> shape
         What the target wants: of `Benchmark.submission_shapes()`, or of `target_shapes(target)`, where an entry None may be any.
+    about : mapping of group -> mapping of name -> text or number, or None
+        How the rates were made; kept as attributes of the groups, which the server does not look at.
 
     Returns
     -------
@@ -48,6 +55,7 @@ def write_submission(path, groups: Mapping[str, Mapping[str, np.ndarray]], shape
             for group, values in sorted(arrays.items()):
                 for name, rates in values.items():
                     file.create_dataset(f"{group}/{name}", data=rates, compression="gzip")
+                file[group].attrs.update((about or {}).get(group, {}))
         written = read_groups(beside)
         for group, values in arrays.items():
             for name, rates in values.items():
@@ -122,6 +130,13 @@ def read_groups(path, only=None) -> dict[str, dict[str, np.ndarray]]:
         raise ValueError(f"nlb: expected a target or submission (HDF5); '{path}' is something else ({error}). Pass another.") from None
 
 
+def read_about(path) -> dict[str, dict]:
+    """What a submission says of how its groups were made: group -> name -> value."""
+    with h5py.File(path) as file:
+        return {group: {name: getattr(value, "tolist", lambda: value)() for name, value in data.attrs.items()}
+                for group, data in file.items()}  # fmt: skip
+
+
 def _check_digest(path: Path) -> None:
     with open(path, "rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
@@ -157,12 +172,15 @@ def merge_submissions(paths, output) -> Path:
         A group is in two of the files.
     """
     groups: dict[str, dict[str, np.ndarray]] = {}
+    about: dict[str, dict] = {}
     for path in paths:
+        about |= read_about(path)
         for group, arrays in read_groups(path).items():
             if group in groups:
                 raise ValueError(f"merge_submissions: '{group}' is in more than one file, at last in '{path}'. Pass one file for each.")
             groups[group] = arrays
-    return write_submission(output, groups, {group: {name: x.shape for name, x in arrays.items()} for group, arrays in groups.items()})
+    shapes = {group: {name: x.shape for name, x in arrays.items()} for group, arrays in groups.items()}
+    return write_submission(output, groups, shapes, about)
 
 
 def score_submission(target, submission) -> dict[str, dict[str, float]]:

@@ -31,6 +31,7 @@ from ._nwb_read import results_of
 from ._nwb_sidecar import SUFFIX, sidecar_identifier, sidecar_session
 from ._nwb_tables import names_of, run_objects
 from ._safely import check_place, new_nwb, replacing
+from ._target import default_output, is_store
 
 PACKAGES = ("nwb_lowrank", "torch", "numpy", "pynwb", "hdmf", "scikit-learn", "scipy")
 RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*(_[A-Za-z0-9-]+)*")
@@ -68,8 +69,8 @@ def write_nwb(
     backup : bool
         Keep the file that is replaced as `<file>.bak` (`.bak1`, … where there is one already).
     sidecar : bool
-        Write the results without the recording, for one that is streamed, read-only or huge, or that never was NWB. The binned
-        trials go along, so that the sidecar stands alone; it needs `output` unless the source is a path.
+        Write the results without the recording, for one that is streamed, read-only, huge or a Zarr folder (always), or that never
+        was NWB. The binned trials go along, so that the sidecar stands alone; it needs `output` unless the source is a path.
     run : str
         Name of this run: letters, digits, '-', and single '_'.
     overwrite : bool
@@ -87,6 +88,7 @@ def write_nwb(
     OSError
         The file cannot be written there, or the disk is full. Nothing was changed.
     """
+    sidecar = sidecar or is_store(source, in_place)
     if not sidecar:
         _check_trials(results)
     target = _target(source, output, in_place, sidecar)
@@ -157,7 +159,7 @@ def check_output(source, output=None, *, in_place: bool = False, sidecar: bool =
 
     Parameters and errors as in `write_nwb`.
     """
-    return _place(source, output, in_place, sidecar, run, overwrite)[0]
+    return _place(source, output, in_place, sidecar or is_store(source, in_place), run, overwrite)[0]
 
 
 def _target(source, output, in_place: bool, sidecar: bool) -> Path:
@@ -216,14 +218,6 @@ def _check_trials(results: Results) -> None:
     if origin.get("format", "nwb") != "nwb":
         raise ValueError(f"write_nwb: expected results of trials read with read_nwb; these come from {origin['format']}. "
                          "Pass sidecar=True and output=.")  # fmt: skip
-
-
-def default_output(source: Path) -> Path:
-    """`<source>_lowrank.nwb`; `sub-X_…_ecephys.nwb` becomes `sub-X_…_desc-lowrank_ecephys.nwb`, a name that DANDI takes."""
-    parts = source.stem.split("_")
-    if source.stem.startswith("sub-") and len(parts) > 1 and "-" not in parts[-1]:
-        return source.with_name("_".join([*parts[:-1], "desc-lowrank", parts[-1]]) + source.suffix)
-    return source.with_name(f"{source.stem}_lowrank.nwb")
 
 
 def _path_of(source) -> Path:

@@ -65,7 +65,7 @@ def cut_trials(
     width = _bin_width(bin_width, recording)
     windows, cut_at = _windows(tables, frame_of, recording, width, align, window, table, chunk, trials)
     windows = recording.snap(_checked_size(windows, len(recording.frame)))
-    counts, mask = recording.cut(windows)
+    counts, mask, facts = recording.cut(windows)
     windows, counts, mask = _drop_unrecorded(windows, counts, mask)
     fields, paths = behavior(windows) if behavior else ({}, None)
     given, named = inputs(windows) if inputs else ({}, None)
@@ -78,7 +78,7 @@ def cut_trials(
         unit_ids=recording.frame.index.to_numpy(),
         held_out=_held_out(recording),
         table=windows.table,
-        origin=dict(origin, kind=recording.kind, cut=cut, dropped=list(windows.dropped), **recording.facts(counts)),
+        origin=dict(origin, kind=recording.kind, cut=cut, dropped=list(windows.dropped), **facts),
         **fields,
         **given,
     )
@@ -145,7 +145,7 @@ def _checked_size(windows: Windows, neurons: int) -> Windows:
 
 
 def _drop_unrecorded(windows: Windows, counts: np.ndarray, mask: np.ndarray) -> tuple[Windows, np.ndarray, np.ndarray]:
-    """The windows of which anything was recorded; counts are those of recorded entries only (changed in place)."""
+    """The windows of which anything was recorded."""
     recorded = mask.any((1, 2))
     if not recorded.any():
         raise ValueError(
@@ -155,9 +155,6 @@ def _drop_unrecorded(windows: Windows, counts: np.ndarray, mask: np.ndarray) -> 
     if recorded.sum() < 2:
         raise ValueError("read_nwb: a fit needs more than one trial; only 1 of the windows chosen was recorded. "
                          "Pass another window=, or chunk= seconds.")  # fmt: skip
-    for row in range(len(counts)):  # one window at a time: counts may fill half of the memory
-        if not mask[row].all():
-            counts[row] *= mask[row]
     if not _any(counts):
         raise ValueError("read_nwb: zero spikes (or a signal that is always 0) in the windows chosen. "
                          "Pass other units=, trials= or window=.")  # fmt: skip
@@ -167,8 +164,8 @@ def _drop_unrecorded(windows: Windows, counts: np.ndarray, mask: np.ndarray) -> 
 
 
 def _any(counts: np.ndarray) -> bool:
-    """Is any entry not zero? One window at a time, because the first usually tells."""
-    return any(window.any() for window in counts)
+    """Is any entry not zero? One neuron at a time, because the first usually tells."""
+    return any(counts[..., neuron].any() for neuron in range(counts.shape[-1]))
 
 
 def _held_out(recording) -> np.ndarray:

@@ -43,6 +43,11 @@ def is_dandi(source) -> bool:
     return isinstance(source, str) and ON_DANDI.fullmatch(source.strip()) is not None
 
 
+def is_url(source) -> bool:
+    """True for the text of an http(s) URL that is no place on DANDI."""
+    return isinstance(source, str) and re.match(r"https?://", source.strip(), re.IGNORECASE) is not None and not is_dandi(source)
+
+
 def parse(text: str) -> Address:
     """Read `dandi://dandi/ID@VERSION/PATH`, `dandi://dandi/ID/VERSION/PATH`, `DANDI:ID/VERSION/PATH`, an id, or a URL.
 

@@ -16,8 +16,8 @@ from tqdm import tqdm
 from ._patient import WAITS, log, stopping, wait
 
 MARGIN = 2_000_000  # bytes left free
-SHA256, ETAG = "dandi:sha2-256", "dandi:dandi-etag"
-HEX = re.compile(r"[0-9a-f]{64}|[0-9a-f]{32}-\d{1,5}")
+SHA256, ETAG, ZARR = "dandi:sha2-256", "dandi:dandi-etag", "dandi:dandi-zarr-checksum"
+HEX = re.compile(r"[0-9a-f]{64}|[0-9a-f]{32}-\d{1,5}|[0-9a-f]{32}-\d+--\d+")
 
 
 def cache_folder() -> Path:
@@ -28,15 +28,15 @@ def cache_folder() -> Path:
 
 
 def cached(digests: dict[str, str], size: int) -> Path | None:
-    """The verified file of these digests, if it is here in full."""
-    path = _place(digests)
-    return path if path is not None and path.is_file() and path.stat().st_size == size else None
+    """The verified file (or Zarr folder) of these digests, if it is here in full."""
+    path = any_cached(digests)
+    return path if path is not None and (path.is_dir() or path.stat().st_size == size) else None
 
 
 def any_cached(digests: dict[str, str]) -> Path | None:
     """The same when the size is not known."""
-    path = _place(digests)
-    return path if path is not None and path.is_file() else None
+    path = place(digests)
+    return path if path is not None and path.exists() else None
 
 
 def fetch(name: str, size: int, digests: dict[str, str], chunks: Callable[[int], Iterator[bytes]], progress: bool = True) -> Path:
@@ -60,62 +60,73 @@ def fetch(name: str, size: int, digests: dict[str, str], chunks: Callable[[int],
     OSError
         The disk is full, or the connection was lost again and again; what had arrived is kept.
     """
-    target = _place(digests)
+    target = place(digests)
     if target is None:
         raise ValueError(f"dandi: expected a digest of '{name}' to verify it by; the archive has none. Stream it (--stream) instead.")
-    if cached(digests, size):
+    return kept(target, name, size, chunks, lambda part: _matches(part, digests), progress)
+
+
+def kept(target: Path, name: str, size: int, chunks, right: Callable[[Path], bool], progress: bool = True, who: str = "dandi") -> Path:
+    """The file `target`, received first if need be, once `right` says that its content is; arguments and errors as of `fetch`."""
+    if _whole(target, size):
         return target
     target.parent.mkdir(parents=True, exist_ok=True)
-    with _alone(target, name):
-        if cached(digests, size):  # the process we waited for got it
+    with alone(target, name, who):
+        if _whole(target, size):  # the process we waited for got it
             return target
         part = target.with_suffix(".part")
-        _check_room(part, size, name)
+        check_room(part, size, name, who)
         for attempt in (1, 2):
-            _receive(part, name, size, chunks, progress)
-            if _matches(part, digests):
+            receive(part, name, size, chunks, progress, who)
+            if right(part):
                 os.chmod(part, 0o444)
                 os.replace(part, target)
                 return target
             part.unlink()
-            log.warning("dandi: what arrived of '%s' does not match its digest%s", name, "; once more from the start" * (attempt == 1))
-    raise ValueError(f"dandi: '{name}' arrived twice with a content that does not match its digest; nothing was kept. "
+            log.warning("%s: what arrived of '%s' does not match its digest%s", who, name, "; once more from the start" * (attempt == 1))
+    raise ValueError(f"{who}: '{name}' arrived twice with a content that does not match its digest; nothing was kept. "
                      "Try again later, or report it to the archive.")  # fmt: skip
 
 
-def _place(digests: dict[str, str]) -> Path | None:
-    for kind in (SHA256, ETAG):
+def _whole(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
+
+
+def place(digests: dict[str, str]) -> Path | None:
+    """Where the file, or the Zarr folder, of these digests is kept."""
+    for kind, suffix in ((SHA256, ".nwb"), (ETAG, ".nwb"), (ZARR, ".nwb.zarr")):
         if HEX.fullmatch(digests.get(kind) or ""):  # it becomes a file name
-            return cache_folder() / digests[kind][:2] / f"{digests[kind]}.nwb"
+            return cache_folder() / digests[kind][:2] / f"{digests[kind]}{suffix}"
     return None
 
 
-class _alone:
+class alone:
     """Only one process downloads a file; the others say that they wait for it."""
 
-    def __init__(self, target: Path, name: str):
-        self.lock, self.name = FileLock(target.with_suffix(".lock")), name
+    def __init__(self, target: Path, name: str, who: str = "dandi"):
+        self.lock, self.name, self.who = FileLock(target.with_suffix(".lock")), name, who
 
     def __enter__(self):
         try:
             return self.lock.acquire(timeout=0)
         except Timeout:
-            log.warning("dandi: another process is downloading '%s'; waiting for it (Ctrl-C stops)", self.name)
+            log.warning("%s: another process is downloading '%s'; waiting for it (Ctrl-C stops)", self.who, self.name)
             return self.lock.acquire()
 
     def __exit__(self, *error):
         self.lock.release()
 
 
-def _check_room(part: Path, size: int, name: str) -> None:
-    needed = size - (part.stat().st_size if part.exists() else 0)
+def check_room(part: Path, size: int, name: str, who: str = "dandi") -> None:
+    """Raise OSError unless the disk of the cache has room for what is missing."""
+    needed = size - (part.stat().st_size if part.is_file() else 0)
     free = shutil.disk_usage(part.parent).free
     if free < needed + MARGIN:
-        raise OSError(f"dandi: expected {needed / 1e6:.0f} MB of free space in '{part.parent}' for '{name}'; got {free / 1e6:.0f} MB. "
+        raise OSError(f"{who}: expected {needed / 1e6:.0f} MB of free space in '{part.parent}' for '{name}'; got {free / 1e6:.0f} MB. "
                       "Free some, set NWB_LOWRANK_CACHE to another disk, or use --stream.")  # fmt: skip
 
 
-def _receive(part: Path, name: str, size: int, chunks, progress: bool) -> None:
+def receive(part: Path, name: str, size: int, chunks, progress: bool, who: str = "dandi") -> None:
     """Append to the part file until it is whole; a dropped connection goes on where it stopped."""
     start = part.stat().st_size if part.exists() else 0
     if start > size:
@@ -139,9 +150,9 @@ def _receive(part: Path, name: str, size: int, chunks, progress: bool) -> None:
                 why = f"the connection was lost ({type(error).__name__})"
             if start < size:
                 if tries == len(WAITS):
-                    raise ConnectionError(f"dandi: '{name}': {why} {tries + 1} times in a row at {start / 1e6:.0f} of {size / 1e6:.0f} MB. "
+                    raise ConnectionError(f"{who}: '{name}': {why} {tries + 1} times in a row at {start / 1e6:.0f} of {size / 1e6:.0f} MB. "
                                           "What arrived is kept: run the same command again to go on.")  # fmt: skip
-                wait(WAITS[tries], f"dandi: '{name}': {why} at {start / 1e6:.1f} of {size / 1e6:.1f} MB")
+                wait(WAITS[tries], f"{who}: '{name}': {why} at {start / 1e6:.1f} of {size / 1e6:.1f} MB")
                 tries += 1
 
 

@@ -128,8 +128,8 @@ DATASETS = {
 # Phase: the splits that a model is fitted to, and the split that is scored.
 PHASES = {"val": (("train",), "val"), "test": (("train", "val"), "test")}
 
-# Test co-bps that others published, at the bin width at which they were reached: dataset -> bin width (ms) -> model -> co-bps.
-PUBLISHED = {
+# What others published: dataset -> bin width (ms) -> model -> co-bps of the test split.
+_TEST = {
     "mc_maze": {
         5: {"GPFA": 0.187, "SLDS": 0.225, "MINT": 0.330, "AutoLFADS": 0.336, "NDT": 0.360, "STNDT ensemble": 0.386},
         20: {"AutoLFADS": 0.3554, "low-rank RNN, rank 36 (Pals et al. 2024)": 0.3589, "NDT": 0.3597, "LangevinFlow": 0.3650},
@@ -138,6 +138,17 @@ PUBLISHED = {
     "area2_bump": {5: {"GPFA": 0.168, "SLDS": 0.196, "AutoLFADS": 0.257, "MINT": 0.274, "NDT": 0.280, "STNDT ensemble": 0.290}},
     "dmfc_rsg": {5: {"GPFA": 0.118, "SLDS": 0.124, "NDT": 0.173, "MINT": 0.182, "AutoLFADS": 0.183, "STNDT ensemble": 0.194}},
 }
+_VAL = {
+    "mc_maze": [dict(model="low-rank RNN, rank 36 (Pals et al. 2024)", split="val", bin_ms=20, fit="mean of 30 fits",
+                     **{"co-bps": 0.3403, "co-bps sd": 0.0017, "vel R2": 0.883, "psth R2": 0.574, "fp-bps": 0.236})],
+}  # fmt: skip
+
+
+def published(name: str) -> list[dict]:
+    """Published scores of a dataset: model, split, bin_ms and what is known of the metrics."""
+    test = [{"model": model, "split": "test", "bin_ms": bin_width, "co-bps": value}
+            for bin_width, models in _TEST.get(name, {}).items() for model, value in models.items()]  # fmt: skip
+    return [dict(row, dataset=name, published=True) for row in _VAL.get(name, []) + test]
 
 
 def dataset_of(name: str) -> Dataset:

@@ -6,7 +6,8 @@ import hashlib
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,11 +26,13 @@ from pynwb.image import ImageSeries, IndexSeries
 from pynwb.misc import AnnotationSeries, DecompositionSeries
 from pynwb.ophys import RoiResponseSeries
 
-from ._dandi_address import is_dandi
+from ._nwb_hdf5 import Column, Tables, tables_of
 from ._nwb_zarr import is_zarr, open_zarr
+from .remote import find_remote, is_remote
 
 RESULTS_MODULE = "lowrank_rnn"  # our own results; never data
 MOST_HASHED = 4 << 30  # bytes: larger files are told apart by identifier and object_id alone
+PIECE = 4 << 20  # bytes hashed at a time
 SENTENCE = re.compile(r"[A-Za-z_.]+: |Trials|Results")  # how an error of this package begins
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 NOT_BEHAVIOR = (ElectricalSeries, PatchClampSeries, ImageSeries, IndexSeries, AnnotationSeries, DecompositionSeries,
@@ -38,8 +41,11 @@ INTERVALS = (TimeIntervals, *([pynwb.event.EventsTable] if hasattr(pynwb, "event
 
 
 @contextmanager
-def open_nwb(source, who: str) -> Iterator[tuple[NWBFile, dict]]:
+def open_nwb(source, who: str, *, tables_only: bool = False) -> Iterator[tuple[NWBFile | Tables, dict]]:
     """Yield the NWBFile behind a path (HDF5, or a Zarr folder), a file-like object or an open NWBFile, with facts about its origin.
+
+    With `tables_only` it may be `Tables`, which know units and intervals alone and open in a twentieth of the time. The file's
+    digest is worked out meanwhile: `origin["sha256"]` is there when the block has ended.
 
     Raises
     ------
@@ -52,14 +58,13 @@ def open_nwb(source, who: str) -> Iterator[tuple[NWBFile, dict]]:
     """
     if isinstance(source, NWBFile):
         with _legal(source.container_source or "the open NWBFile", who):
-            yield source, _origin(source, source.container_source, None)
+            yield source, _origin(source, source.container_source)
         return
-    if is_dandi(source):
-        from .dandi import find_asset
-
-        asset = find_asset(source)
-        with open_nwb(asset.download(), who) as (nwb, origin):
-            yield nwb, origin | asset.origin()
+    if is_remote(source):
+        asset = find_remote(source)
+        with open_nwb(asset.download(), who, tables_only=tables_only) as (nwb, origin):
+            origin |= asset.origin()
+            yield nwb, origin
         return
     if not isinstance(source, (str, os.PathLike)) and not (hasattr(source, "read") and hasattr(source, "seek")):
         raise TypeError(
@@ -67,27 +72,32 @@ def open_nwb(source, who: str) -> Iterator[tuple[NWBFile, dict]]:
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pynwb's remarks about the source file are not about this reading
-        with _opened(source, who) as (io, path, digest):
-            nwb = _read(io, path, who)
-            with _legal(path, who):
-                yield nwb, _origin(nwb, path, digest) | getattr(source, "origin", {})
+        with _opened(source, who, tables_only) as (nwb, path), _legal(path, who), _hashed(source) as digest:
+            origin = _origin(nwb, path) | getattr(source, "origin", {})
+            yield nwb, origin
+            origin["sha256"] = digest()
 
 
 @contextmanager
-def _opened(source, who: str) -> Iterator[tuple[HDMFIO, str | None, str | None]]:
-    """A reader, the path, and the digest of a file."""
+def _opened(source, who: str, tables_only: bool) -> Iterator[tuple[NWBFile | Tables, str | None]]:
+    """The session and its path."""
     if isinstance(source, (str, os.PathLike)):
         path = Path(source)
         if is_zarr(path):
             with open_zarr(path, who) as io:
-                yield io, str(path), None
+                yield _read(io, path, who), str(path)
             return
-        path, digest = _checked_path(path, who)
+        _check_path(path, who)
     else:
         name = getattr(source, "name", None)
-        path, digest = name if isinstance(name, str) else None, None
-    with _open_hdf5(source, path, who) as file, NWBHDF5IO(file=file, mode="r", load_namespaces=True) as io:
-        yield io, path, digest
+        path = name if isinstance(name, str) else None
+    with _open_hdf5(source, path, who) as file:
+        tables = tables_of(file, {kind.__name__ for kind in INTERVALS}) if tables_only else None
+        if tables is not None:
+            yield tables, path
+            return
+        with NWBHDF5IO(file=file, mode="r", load_namespaces=True) as io:
+            yield _read(io, path, who), path
 
 
 @contextmanager
@@ -105,16 +115,30 @@ def _legal(path, who: str) -> Iterator[None]:
         ) from error
 
 
-def _checked_path(path: Path, who: str) -> tuple[Path, str | None]:
-    """The path, and a digest of the file unless that would take longer than the reading itself."""
+def _check_path(path: Path, who: str) -> None:
     if path.is_dir():
         raise ValueError(f"{who}: expected an NWB file; '{path}' is a folder. Pass one .nwb (HDF5) file inside it.")
     if not path.exists():
         raise FileNotFoundError(f"{who}: no file '{path}'. Check the path.")
-    if path.stat().st_size > MOST_HASHED:
-        return path, None
-    with open(path, "rb") as file:
-        return path, hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextmanager
+def _hashed(source) -> Iterator[Callable[[], str | None]]:
+    """The sha256 of a file, worked out beside the reading; None for no file, or one so large that it would take longer than that."""
+    if not isinstance(source, (str, os.PathLike)) or os.path.isdir(source) or os.path.getsize(source) > MOST_HASHED:
+        yield lambda: None
+        return
+    with ThreadPoolExecutor(1) as beside:
+        yield beside.submit(_sha256, source).result
+
+
+def _sha256(path) -> str:
+    """In large pieces: between them the reading has to wait."""
+    digest = hashlib.sha256()
+    with open(path, "rb", buffering=0) as file:
+        while piece := file.read(PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
 
 
 def _open_hdf5(source, path, who: str) -> h5py.File:
@@ -153,20 +177,23 @@ def _short(error: Exception) -> str:
     return text if len(text) < 300 else text[:297] + "..."
 
 
-def _origin(nwb: NWBFile, path, digest) -> dict:
+def _origin(nwb: NWBFile | Tables, path) -> dict:
     return dict(
         path=None if path is None else str(path),
-        sha256=digest,
+        sha256=None,
         identifier=nwb.identifier,
         object_id=nwb.object_id,
         session_start_time=nwb.session_start_time.isoformat(),
     )
 
 
-def objects(nwb: NWBFile, kind: type | tuple[type, ...]) -> dict[str, object]:
+def objects(nwb: NWBFile | Tables, kind: type | tuple[type, ...]) -> dict[str, object]:
     """Every object of a type by its path in the file ('behavior/Position/led'), our own results left out."""
-    nwb.all_children()  # an open NWBFile may have grown since the list was last made
-    found = {path_of(nwb, obj): obj for obj in nwb.objects.values() if isinstance(obj, kind)}
+    if isinstance(nwb, Tables):
+        found = nwb.of_types({one.__name__ for one in (kind if isinstance(kind, tuple) else (kind,))})
+    else:
+        nwb.all_children()  # an open NWBFile may have grown since the list was last made
+        found = {path_of(nwb, obj): obj for obj in nwb.objects.values() if isinstance(obj, kind)}
     return {path: found[path] for path in sorted(found) if not path.startswith(RESULTS_MODULE + "/")}
 
 
@@ -279,12 +306,17 @@ def _plain(value):
     return name if isinstance(name, str) else value
 
 
+def _refers_to_series(column) -> bool:
+    kind = TimeSeriesReferenceVectorData
+    return column.neurodata_type == kind.__name__ if isinstance(column, Column) else isinstance(column, kind)
+
+
 def frame(table, exclude=()) -> pd.DataFrame:
     """A DynamicTable as a DataFrame indexed by `id`: text decoded, region columns as row numbers."""
     columns = {}
     for name in table.colnames:
         column = table[name]
-        if name in exclude or isinstance(getattr(column, "target", column), TimeSeriesReferenceVectorData):
+        if name in exclude or _refers_to_series(getattr(column, "target", column)):
             continue
         if hasattr(column, "target"):
             columns[name] = pd.Series(ragged(column), dtype=object)

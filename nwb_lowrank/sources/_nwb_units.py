@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from . import _nwb_file as file
-from ._spikes import Spikes, extent_of, sorted_finite
+from ._spikes import Spikes, extent_of, split_times
 from ._windows import merge
 
 NOT_QUERIED = ("spike_times", "obs_intervals", "waveform_mean", "waveform_sd", "waveforms", "spike_amplitudes")
@@ -18,9 +18,9 @@ def read_spikes(nwb) -> Spikes | None:
     if units is None or "spike_times" not in units.colnames or len(units) == 0:
         return None
     flat, ends = _ragged(units, "spike_times")
-    times = tuple(sorted_finite(part) for part in np.split(flat, ends[:-1]))
+    times = split_times(flat, ends)
     observed = _observed(units)
-    extent = extent_of(flat[np.isfinite(flat)], file.interval_edges(nwb)) if observed is None else _union(observed)
+    extent = extent_of(times, file.interval_edges(nwb)) if observed is None else _union(observed)
     return Spikes(units_frame(nwb), times, observed, extent, int(len(flat) - sum(map(len, times))))
 
 

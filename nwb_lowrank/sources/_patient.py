@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from ._secrets import redacted
+from ._secrets import redacted, shown
 
 log = logging.getLogger("nwb_lowrank.dandi")
 WAITS = (0.5, 1, 2, 4, 8)  # seconds before each further try
@@ -22,12 +22,6 @@ class Unreachable(ConnectionError):
     """No answer, whatever was tried. A built-in ConnectionError: the DANDI client's own, silent retries leave it alone."""
 
 
-def shown(url) -> str:
-    """A URL that may be shown: without its query, where signatures are."""
-    parts = urlsplit(str(url))
-    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
-
-
 def wait(seconds: float, why: str) -> None:
     """Say why, then wait; Ctrl-C (or `stopping`, in a thread) ends it."""
     log.warning("%s; trying again in %.3g s (Ctrl-C stops)", redacted(why), seconds)
@@ -38,11 +32,20 @@ def wait(seconds: float, why: str) -> None:
 class PatientSession(requests.Session):
     """A requests session with timeouts and visible retries on refused connections and on answers of a server in trouble.
 
+    Parameters
+    ----------
+    who : str
+        With which its sentences begin.
+
     Raises
     ------
     Unreachable, TimeoutError
         After the last try, one sentence without secrets.
     """
+
+    def __init__(self, who: str = "dandi"):
+        super().__init__()
+        self.who = who
 
     def request(self, method, url, **options):
         options["timeout"] = options.get("timeout") or TIMEOUT
@@ -52,23 +55,23 @@ class PatientSession(requests.Session):
             except (requests.ConnectionError, requests.Timeout) as error:
                 late = isinstance(error, requests.Timeout)
                 if delay is None:
-                    raise _gave_up(url, late) from None
-                wait(delay, f"dandi: {shown(url)} {'did not answer in time' if late else 'cannot be reached'}")
+                    raise _gave_up(self.who, url, late) from None
+                wait(delay, f"{self.who}: {shown(url)} {'did not answer in time' if late else 'cannot be reached'}")
                 continue
             if answer.status_code not in AGAIN:
                 return answer
             if delay is None:
                 raise Unreachable(
-                    f"dandi: {shown(url)} answered {answer.status_code} {len(WAITS) + 1} times: the server is in trouble. Try again later."
+                    f"{self.who}: {shown(url)} answered {answer.status_code} {len(WAITS) + 1} times: it is in trouble. Try again later."
                 )
-            wait(max(delay, _asked(answer)), f"dandi: {shown(url)} answered {answer.status_code}")
+            wait(max(delay, _asked(answer)), f"{self.who}: {shown(url)} answered {answer.status_code}")
 
 
-def _gave_up(url, late: bool) -> OSError:
-    host = urlsplit(str(url)).netloc
+def _gave_up(who: str, url, late: bool) -> OSError:
+    host = urlsplit(str(url)).netloc.rsplit("@", 1)[-1]
     if late:
-        return TimeoutError(f"dandi: {host} did not answer within {TIMEOUT[1]} s, {len(WAITS) + 1} times. Check the network, or try later.")
-    return Unreachable(f"dandi: cannot reach {host} ({len(WAITS) + 1} tries). Check the network or the proxy, or use what is in the cache.")
+        return TimeoutError(f"{who}: {host} did not answer within {TIMEOUT[1]} s, {len(WAITS) + 1} times. Check the network, or try later.")
+    return Unreachable(f"{who}: cannot reach {host} ({len(WAITS) + 1} tries). Check the network or the proxy, or use what is in the cache.")
 
 
 def _asked(answer: requests.Response) -> float:

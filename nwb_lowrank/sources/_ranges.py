@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 import requests
 
-from ._patient import WAITS, PatientSession, shown, wait
+from ._patient import WAITS, PatientSession, wait
+from ._secrets import shown
 
 BLOCK = 128 << 10  # bytes; the metadata of a 1 GB session lie in 7 to 9 such blocks
 LARGE = 2 * BLOCK  # reads of this size are data: exactly what is asked for is fetched
@@ -36,13 +37,15 @@ class RemoteFile(io.RawIOBase):
         What it is called in messages and records; never the URL, which may be signed.
     origin : dict
         What reading it records besides (see `Trials.origin`).
+    who : str
+        With which its sentences begin.
     """
 
-    def __init__(self, url_of: Callable[[bool], str], size: int, name: str, origin: dict | None = None):
+    def __init__(self, url_of: Callable[[bool], str], size: int, name: str, origin: dict | None = None, who: str = "dandi"):
         super().__init__()
         self.name, self.origin, self.size = name, origin or {}, size
         self.moved, self.requests = 0, 0  # bytes and requests so far
-        self._url_of, self._url, self._session = url_of, None, PatientSession()
+        self._url_of, self._url, self._session, self._who = url_of, None, PatientSession(who), who
         self._blocks: OrderedDict[int, bytes] = OrderedDict()
         self._at = 0
         self._run, self._next = 0, -1  # blocks that small reads took one after the other, and the one that would go on
@@ -125,8 +128,8 @@ class RemoteFile(io.RawIOBase):
             except requests.RequestException as error:
                 why = f"the connection was lost ({type(error).__name__})"
             if delay is None:
-                raise ConnectionError(f"dandi: '{self.name}': {why}, {len(WAITS) + 1} times. Try again later, or download it.")
-            wait(delay, f"dandi: '{self.name}': {why}")
+                raise ConnectionError(f"{self._who}: '{self.name}': {why}, {len(WAITS) + 1} times. Try again later, or download it.")
+            wait(delay, f"{self._who}: '{self.name}': {why}")
 
     def _answer(self, start: int, stop: int) -> bytes:
         for fresh in (False, True):
@@ -139,5 +142,7 @@ class RemoteFile(io.RawIOBase):
                     self.requests, self.moved = self.requests + 1, self.moved + len(data)
                     return data
         if answer.status_code == 200:
-            raise ValueError(f"dandi: {shown(self._url)} sends whole files only. Download '{self.name}' instead of streaming it.")
-        raise PermissionError(f"dandi: {shown(self._url)} refuses '{self.name}' ({answer.status_code}). Set the token, or download it.")
+            raise ValueError(f"{self._who}: {shown(self._url)} sends whole files only. Download '{self.name}' instead of streaming it.")
+        raise PermissionError(
+            f"{self._who}: {shown(self._url)} refuses '{self.name}' ({answer.status_code}). Set the token, or download it."
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from urllib.parse import urlsplit
 
 SECRET = re.compile(r"((?:X-Amz-[\w-]+|Signature|AWSAccessKeyId|Key-Pair-Id|Policy|token)=)[^&\s\"')]+|(\btoken )[\w.-]{8,}", re.IGNORECASE)
 
@@ -11,6 +12,12 @@ SECRET = re.compile(r"((?:X-Amz-[\w-]+|Signature|AWSAccessKeyId|Key-Pair-Id|Poli
 def redacted(text: str) -> str:
     """Text of others with signatures and tokens left out."""
     return SECRET.sub(lambda match: f"{match[1] or match[2]}…", text)
+
+
+def shown(url) -> str:
+    """A URL that may be shown: without its query, where signatures are, and without a user's name and password."""
+    parts = urlsplit(str(url))
+    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
 
 
 class _Redacting(logging.Filter):

@@ -86,11 +86,12 @@ class Signal:
         after = np.searchsorted(self.times, times).clip(1, len(self.times) - 1)
         return after - (times - self.times[after - 1] <= self.times[after] - times)
 
-    def cut(self, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
-        """Values (B, T, N), 0 where missing, and the mask (B, T, N)."""
+    def cut(self, windows: Windows) -> tuple[np.ndarray, np.ndarray, dict]:
+        """Values (B, T, N), 0 where missing; the mask (B, T, N); what the signal is, how often sampled, and which ROIs carry none."""
         values = self._one_frame_a_bin(windows) if self.at_frame_rate(windows.width) else self._means(windows)
         mask = np.isfinite(values)
-        return np.where(mask, values, 0).astype(np.float32), mask
+        facts = dict(signal=self.path, signal_unit=self.unit, frame_interval=self.frame_interval, dropped_rois=list(self.dropped))
+        return np.where(mask, values, 0).astype(np.float32), mask, facts
 
     def _one_frame_a_bin(self, windows: Windows) -> np.ndarray:
         frames = self._nearest(windows.centers)
@@ -102,10 +103,6 @@ class Signal:
         # frames jitter: a bin may reach a quarter of a frame beyond the frames' own extent
         whole = covered(windows, self.segments(windows.width), 0.25 * self.frame_interval)
         return np.where(whole[..., None], bin_means(self.times, self.values, windows)[0], np.nan)
-
-    def facts(self, counts: np.ndarray) -> dict:
-        """Where the signal is, how often it was sampled, and which ROIs carry none."""
-        return dict(signal=self.path, signal_unit=self.unit, frame_interval=self.frame_interval, dropped_rois=list(self.dropped))
 
 
 def bin_means(times: np.ndarray, values: np.ndarray, windows: Windows) -> tuple[np.ndarray, np.ndarray]:

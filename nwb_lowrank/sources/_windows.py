@@ -61,8 +61,17 @@ class Windows:
 
 
 def bin_of(times, start, width: float) -> np.ndarray:
-    """Index of the bin [k, k + 1) * width after `start` that holds each time, exact at bin edges."""
-    return np.floor(np.round((times - start) / width, ROUND)).astype(np.int64)
+    """Index of the bin [k, k + 1) * width after `start` that holds each time, exact at bin edges.
+
+    It is floor(round((times - start) / width, ROUND)), worked out in one piece of memory.
+    """
+    bins = np.atleast_1d(np.subtract(times, start, dtype=float))
+    bins /= width
+    bins *= 10.0**ROUND
+    np.rint(bins, out=bins)
+    bins /= 10.0**ROUND
+    np.floor(bins, out=bins)
+    return bins.astype(np.int64).reshape(np.broadcast(times, start).shape)
 
 
 def whole_bins(duration, width: float):
@@ -201,15 +210,50 @@ def covered(windows: Windows, intervals: np.ndarray, tolerance: float) -> np.nda
 
 def within(times: np.ndarray, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
     """Pairs (window, index of a time) of sorted times, a little beyond the windows' edges; windows may overlap."""
-    slack = 10.0**-ROUND * windows.width  # what `bin_of` may round into the window
-    first = np.searchsorted(times, windows.starts - slack)
-    number = np.searchsorted(times, windows.stops + slack) - first
-    window = np.repeat(np.arange(len(number)), number)
-    return window, np.arange(number.sum()) + np.repeat(first - np.cumsum(number) + number, number)
+    first, number = Grid(windows).spans(times)
+    return np.repeat(np.arange(len(number)), number), _indices(first, number)
 
 
-def query(frame: pd.DataFrame, text: str | None, what: str) -> np.ndarray:
-    """(rows,) True where a pandas query holds.
+class Grid:
+    """All bins of some windows, numbered window * bins + bin: what can be worked out once for many units."""
+
+    def __init__(self, windows: Windows):
+        slack = 10.0**-ROUND * windows.width  # what `bin_of` may round into the window
+        self.edges = np.concatenate([windows.starts - slack, windows.stops + slack])
+        self.width, self.bins = windows.width, windows.bins
+        self.tiled = bool((windows.starts[1:] > windows.starts[:-1]).all() and (windows.starts[1:] <= windows.stops[:-1]).all())
+        each = np.arange(len(windows.starts))
+        self.order = np.concatenate([each, each[:-1]]) if self.tiled else each
+        self.starts, self.lengths = windows.starts[self.order], windows.lengths[self.order].astype(np.uint64)
+        self.numbers, self.even = self.order * self.bins, bool((windows.lengths == self.bins).all())
+
+    def spans(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(B,) index of the first of the sorted times in each window, and how many there are, a little beyond the windows' edges."""
+        first, end = np.searchsorted(times, self.edges).reshape(2, -1)
+        return first, end - first
+
+    def cells(self, times: np.ndarray) -> np.ndarray:
+        """The bin of every one of the sorted times that is inside a window, in no order."""
+        first, number = self.spans(times)
+        if self.tiled:  # the times as they lie, each for the last window that it may be in; those near edges for the one before as well
+            twice = first[:-1] + number[:-1] - first[1:]
+            times = np.concatenate([times[first[0] : first[-1] + number[-1]], times[_indices(first[1:], twice)]])
+            number = np.concatenate([np.diff(first), number[-1:], twice])
+        else:
+            times = times[_indices(first, number)]
+        bins = bin_of(times, np.repeat(self.starts, number), self.width)
+        fits = bins.view(np.uint64) < (self.bins if self.even else np.repeat(self.lengths, number))  # numbers below 0 are huge there
+        bins += np.repeat(self.numbers, number)
+        return bins[fits]
+
+
+def _indices(first: np.ndarray, number: np.ndarray) -> np.ndarray:
+    """first, first + 1, ... of every window, one after the other."""
+    return np.arange(number.sum()) + np.repeat(first - np.cumsum(number) + number, number)
+
+
+def query(frame: pd.DataFrame, text: str | None, what: str, also: tuple[str, ...] = ()) -> np.ndarray:
+    """(rows,) True where a pandas query holds; `also` are columns that would be worked out if it named them.
 
     Raises
     ------
@@ -219,7 +263,7 @@ def query(frame: pd.DataFrame, text: str | None, what: str) -> np.ndarray:
     """
     if text is None:
         return np.ones(len(frame), bool)
-    advice = f"Columns of {what}: {', '.join(dict.fromkeys([frame.index.name or 'id', *map(str, frame.columns)]))}."
+    advice = f"Columns of {what}: {', '.join(dict.fromkeys([frame.index.name or 'id', *map(str, frame.columns), *also]))}."
     try:
         _check_plain(text)
         rows = frame.eval(text, local_dict={}, global_dict={})

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from . import _dandi_cache as cache
 from ._dandi_address import Address, is_dandi, parse, spelled
 from ._dandi_errors import sentences, token_variable
+from ._dandi_zarr import Entry, fetch_zarr
 from ._patient import PatientSession, log, stopping
 from ._ranges import RemoteFile
 from ._secrets import redact_logs
@@ -39,7 +40,7 @@ class Asset:
     size : int
         Bytes.
     digests : dict
-        "dandi:sha2-256" and "dandi:dandi-etag" as the archive states them.
+        "dandi:sha2-256" and "dandi:dandi-etag" (of Zarr "dandi:dandi-zarr-checksum") as the archive states them.
     holds : tuple of str
         What the archive's metadata tell of the content.
     zarr : bool
@@ -74,17 +75,20 @@ class Asset:
 
     def cached(self) -> Path | None:
         """The verified copy in the cache, if there is one."""
-        return None if self.zarr else cache.cached(self.digests, self.size)
+        return cache.cached(self.digests, self.size)
 
     def download(self, *, progress: bool = True) -> Path:
-        """The file in the cache, downloaded and verified first if need be (see `_dandi_cache.fetch`)."""
-        self._check_file()
+        """The file, or the Zarr folder, in the cache, downloaded and verified first if need be (see `_dandi_cache.fetch`)."""
+        if self.zarr:
+            with sentences(self.instance, f"asset '{self.path}'"):
+                return fetch_zarr(self.path, self.digests, self._entries, progress)
         with sentences(self.instance, f"asset '{self.path}'"):
             return cache.fetch(self.path, self.size, self.digests, self.remote.get_download_file_iter(CHUNK), progress)
 
     def stream(self) -> RemoteFile:
         """A file-like object that fetches what is read, for `read_nwb` and `inventory`."""
-        self._check_file()
+        if self.zarr:
+            raise ValueError(f"dandi: '{self.path}' is a Zarr store of many files, which is read from the cache only. Leave --stream out.")
         return RemoteFile(self._content_url, self.size, self.url, self.origin())
 
     def _content_url(self, fresh: bool) -> str:
@@ -94,10 +98,10 @@ class Asset:
             answer.raise_for_status()
             return answer.headers.get("Location", self.remote.base_download_url)
 
-    def _check_file(self) -> None:
-        if self.zarr:
-            raise ValueError(f"dandi: '{self.path}' is a Zarr store of many files, which is not fetched here. "
-                             f"Run: dandi download '{self.url}', and pass the folder.")  # fmt: skip
+    def _entries(self) -> Iterator[Entry]:
+        """The files of a Zarr store."""
+        for file in self.remote.iterfiles():
+            yield Entry(str(file), file.size, file.digest.value, file.get_download_file_iter(CHUNK))
 
 
 def find_assets(address: str, glob: str | None = None) -> list[Asset]:
@@ -193,8 +197,13 @@ def instance_of(name: str | None) -> tuple[str, str]:
     return name, known_instances[name].api
 
 
-@lru_cache
 def _client(name: str, api: str):
+    """The client with the token that is in the environment now: it may have been set after the first refusal."""
+    return _client_with(name, api, os.environ.get(token_variable(name)))
+
+
+@lru_cache
+def _client_with(name: str, api: str, token: str | None):
     try:
         from dandi.consts import DandiInstance
         from dandi.dandiapi import DandiAPIClient
@@ -203,7 +212,7 @@ def _client(name: str, api: str):
     client = DandiAPIClient(dandi_instance=DandiInstance(name, None, api))
     headers, client.session = client.session.headers, PatientSession()
     client.session.headers.update(headers)
-    if token := os.environ.get(token_variable(name)):
+    if token:
         client.session.headers["Authorization"] = f"token {token}"  # requests drops it on the way to another host
     return client
 

@@ -150,7 +150,7 @@ class Benchmark:
         Parameters
         ----------
         psth : bool
-            False leaves the PSTHs out, which take most of the time.
+            False leaves the PSTHs out, which take most of the time; so does a trial table without the columns of the conditions.
 
         Returns
         -------
@@ -185,7 +185,7 @@ class Benchmark:
             group = session.table[dataset.decode_groups].to_numpy()
             for part, chosen in self._parts.items():
                 out[f"{part}_decode_mask"] = np.stack([group[chosen] == 0, group[chosen] == 1], axis=1)
-        return out | (self._psth() if psth and dataset.conditions else {})
+        return out | (self._psth() if psth and dataset.conditions and set(dataset.conditions) <= set(session.table) else {})
 
     def submission_shapes(self) -> dict[str, dict[str, tuple[int, int, int]]]:
         """Group -> name -> (trial, bin, neuron) of every array of a submission."""

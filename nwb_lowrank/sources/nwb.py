@@ -103,17 +103,20 @@ def read_nwb(
     >>> trials = read_nwb("session.nwb", bin_width=0.02, align="move_onset_time", window=(-0.25, 0.45))  # doctest: +SKIP
     """
     corrections = Corrections(neuropil, neuropil_weight, dff, dff_percentile)
-    with file.open_nwb(path_or_file, "read_nwb") as (nwb, origin):
+    spikes_only = all(given is None for given in (signal, behavior, inputs, neuropil, dff))
+    with file.open_nwb(path_or_file, "read_nwb", tables_only=spikes_only) as (nwb, origin):
         corrections = corrections.found_in(nwb)
         recording = _recording(nwb, signal, corrections)
         series = partial(read_behavior, nwb, behavior, mask_nan=mask_nan_behavior, average=average_behavior) if behavior else None
         given = partial(read_inputs, nwb, inputs) if inputs else None
         more = dict(signal=recording.path if recording.kind == "signal" else None, mask_nan_behavior=bool(mask_nan_behavior),
                     average_behavior=bool(average_behavior), **corrections.arguments())  # fmt: skip
-        return cut_trials(
+        cut = cut_trials(
             recording, file.interval_tables(nwb), origin, bin_width=bin_width, align=align, window=window, table=table, chunk=chunk,
             trials=trials, units=units, frame_of=file.interval_frame, behavior=series, inputs=given, more=more,
         )  # fmt: skip
+    cut.origin["sha256"] = origin["sha256"]  # worked out meanwhile
+    return cut
 
 
 def _recording(nwb, signal: str | None, corrections: Corrections):

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nlb_cases
 import numpy as np
+import pandas as pd
 import pytest
 
 from nwb_lowrank.sources._nlb_table import BIN_WIDTHS, DATASETS, FORWARD, PHASES
@@ -42,6 +43,20 @@ def test_behaviour_and_units_are_named_and_counted_as_in_a_real_trial(shared_dat
     assert {f"{name}_{axis}" for name in SERIES["mc"] for axis in "xy"} == {name for name in header if name.endswith(("_x", "_y"))}
     assert sum(name.startswith("unit_") for name in header) == sizes.held_in + sizes.held_out
     assert sizes.train + sizes.val + sizes.test == 2869
+
+
+@pytest.mark.parametrize("width", BIN_WIDTHS)
+def test_two_real_trials_are_cut_as_their_milliseconds_say(shared_data, width):
+    """Against the same trials at 1 ms, 0 or 1 spike of every unit: their windows begin at the session's first bin edge after −250 ms."""
+    benchmark = read_nlb("mc_maze", shared_data / "nwb" / "mc_maze_two_trials.nwb", bin_width=width)
+    inputs = benchmark.inputs()
+    assert "psth" not in benchmark.target()  # this file does not say the conditions
+    for name, part, start, onset in (("trial_748", "train", 0, 2200), ("trial_1356", "eval", 5235, 7539)):
+        table = pd.read_csv(shared_data / "mc_maze_two_trials" / f"{name}_data.csv")
+        begin = -(-(onset - 250) // width) * width - start
+        for kind, held_out in (("heldin", False), ("heldout", True)):
+            spikes = table[[f"unit_{unit}" for unit in benchmark.session.units[held_out]]].to_numpy()[begin : begin + 700]
+            assert np.array_equal(inputs[f"{part}_spikes_{kind}"][0], spikes.reshape(700 // width, width, -1).sum(1))
 
 
 @pytest.mark.parametrize("dataset", DATASETS.values(), ids=DATASETS)

@@ -1,9 +1,10 @@
 """Spikes into bins: against integer arithmetic, and against a loop that nobody could get wrong."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from nwb_lowrank.sources._windows import Windows, covered, merge
+from nwb_lowrank.sources._windows import Grid, Windows, chunk_windows, covered, merge
 from nwb_lowrank.sources.nwb import read_nwb
 
 
@@ -115,3 +116,23 @@ def test_vector_index_of_one_byte_does_not_overflow(make_nwb, write):
     spikes = [np.linspace(0.01, 9.99, 20 + unit) for unit in range(10)]
     trials = read_nwb(write(make_nwb(spikes)), bin_width=0.1, chunk=2.0)
     assert trials.counts.sum((0, 1)).tolist() == [20 + unit for unit in range(10)]
+
+
+@pytest.mark.parametrize("kind", ["tiled", "with gaps", "overlapping", "unsorted"])
+def test_every_way_of_windows_counts_as_the_formula_says(kind):
+    """Against floor(round((t - start) / width, 6)), window by window, with times on edges and within rounding of them."""
+    rng = np.random.default_rng(len(kind))
+    for width in (0.005, 0.02, 1 / 30, 0.1):
+        if kind in ("tiled", "with gaps"):
+            windows = chunk_windows(np.array([[-0.3, 5.0], [5.0 if kind == "tiled" else 5.7, 8.05]]), width, 0.5)
+        else:
+            starts = rng.uniform(0, 8, 20)
+            table = pd.DataFrame(dict(trial_id=np.arange(20)))
+            windows = Windows(np.sort(starts) if kind == "overlapping" else starts, rng.integers(1, 60, 20), width, table)
+        grid = np.round(rng.uniform(0, 9, 500) / width) * width
+        near = windows.stops + rng.choice([1e-7, -1e-7, 4e-9], len(windows.stops)) * width
+        times = np.sort(np.concatenate([rng.uniform(-1, 10, 500), grid, np.nextafter(grid, 9), windows.starts, windows.stops, near]))
+        counts = np.bincount(Grid(windows).cells(times), minlength=len(windows.starts) * windows.bins)
+        for start, length, row in zip(windows.starts, windows.lengths, counts.reshape(-1, windows.bins)):
+            bins = np.floor(np.round((times - start) / width, 6)).astype(int)
+            assert np.array_equal(row, np.bincount(bins[(bins >= 0) & (bins < length)], minlength=windows.bins))

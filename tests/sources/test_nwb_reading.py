@@ -183,7 +183,7 @@ BAD = [
     (dict(bin_width=0.1, chunk=1.0, align="cue"), ValueError, "no trials to align"),
     (dict(bin_width=0.1, units="rate > 99"), ValueError, "no unit of 3"),
     (dict(bin_width=0.1, units="id == 5"), ValueError, "at least 2 neurons"),
-    (dict(bin_width=0.1, units="qality == 'good'"), ValueError, "Columns of units: id, quality, heldout"),
+    (dict(bin_width=0.1, units="qality == 'good'"), ValueError, "Columns of units: id, quality, heldout.*isi_violation, presence"),
     (dict(bin_width=0.1, units="rate + 1"), ValueError, "true or false"),
     (dict(bin_width=0.1, units="rate.to_pickle('x') == 1"), ValueError, "not allowed"),
     (dict(bin_width=0.1, units="@pd.eval('1') == 1"), ValueError, "cannot use"),

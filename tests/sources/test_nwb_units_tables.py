@@ -7,6 +7,7 @@ from pynwb import NWBHDF5IO, TimeSeries
 from pynwb.event import EventsTable
 
 from nwb_lowrank.sources._spikes import Spikes
+from nwb_lowrank.sources._windows import Windows
 from nwb_lowrank.sources.inventory import inventory
 from nwb_lowrank.sources.nwb import read_nwb
 
@@ -103,12 +104,15 @@ def test_a_broken_index_is_refused_because_it_would_count_wrong(make_nwb, write,
             read_nwb(path, bin_width=0.1)
 
 
-def test_counts_are_exact_beyond_the_whole_numbers_of_float32():
-    """2^24 + 2 spikes in one bin of two units are counted one by one in the report."""
-    frame = make_frame(2)
-    spikes = Spikes(frame, (np.zeros(2**14), np.zeros(3)), None, (0.0, 1.0))
-    counts = np.full((2, 1, 2), 2.0**23 + 1, np.float32)
-    assert spikes.facts(counts)["spikes_counted"] == 4 * (2**23 + 1)
+def test_every_counted_spike_is_in_the_report_and_none_outside_what_was_observed():
+    """Windows overlap, one unit is observed for a part of them: the report is the sum of the counts."""
+    random = np.random.default_rng(0)
+    times = tuple(np.sort(random.uniform(0, 10, 5000)) for _ in range(2))
+    observed = (np.array([[0.0, 10.0]]), np.array([[2.0, 3.0]]))
+    windows = Windows(np.array([1.0, 1.5, 4.0]), np.array([100, 100, 100]), 0.01, make_frame(3))
+    counts, mask, facts = Spikes(make_frame(2), times, observed, (0.0, 10.0)).cut(windows)
+    assert facts["spikes_counted"] == counts.sum() and facts["spikes_of_units"] == 10_000
+    assert (counts[~mask] == 0).all() and mask[..., 1].sum() == 50 and mask[..., 0].all()
 
 
 def make_frame(rows):

@@ -55,3 +55,17 @@ def test_without_hdmf_zarr_the_way_to_it_is_told(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "hdmf_zarr", None)
     with pytest.raises(ValueError, match=r"pip install 'nwb_lowrank\[zarr\]'"):
         read_nwb(tmp_path / "a.zarr", bin_width=0.1)
+
+
+def test_results_of_a_zarr_folder_are_a_file_of_their_own(both, tmp_path):
+    from nwb_lowrank.cli import main
+    from nwb_lowrank.sinks.nwb import check_output, default_output, list_runs, read_results
+
+    _, zarr = both
+    quick = ["--bin", "0.1", "--warm-rounds", "1", "--steps", "1", "--particles", "2", "--hidden", "2", "--rank", "1"]
+    assert main(["fit", str(zarr), *quick]) in (0, None)
+    written = tmp_path / "session_lowrank.nwb"
+    assert list_runs(written) == ["fit0"] and read_results(written).trials.origin["path"] == str(zarr)
+    with pytest.raises(ValueError, match="Zarr folder, which is only read. Leave in_place out"):
+        check_output(zarr, in_place=True)
+    assert default_output(zarr.with_name("sub-1_ecephys.nwb.zarr")).name == "sub-1_desc-lowrank_ecephys.nwb"
