@@ -39,7 +39,7 @@ def portrait(
     u : array (D,) or None
         Constant input; None is zero.
     inputs : array (B, T, D) or None
-        Of the trials, as the fit saw them: in whose basin a latent is, is told with the inputs that its trial has still to come.
+        Of the trials whose latents are given: in whose basin a latent is, is told with the inputs that its trial has still to come.
     bin_width : float
         Seconds, for the readings in seconds and hertz.
     fixed_points : FixedPoints or None
@@ -67,7 +67,9 @@ def portrait(
     latents, lengths = _latents(model, latents, lengths, seed)
     if not bin_width > 0:
         raise ValueError(f"portrait: bin_width must be positive seconds; got {bin_width}. Pass trials.bin_width.")
-    pushes = _pushes(model, u, inputs, latents.shape) if given else None
+    if inputs is not None and not given:
+        raise ValueError("portrait: inputs are those of the trials whose latents are given; got no latents. Pass posterior.latents too.")
+    pushes = _pushes(model, u, inputs, latents.shape)
     inside = (np.arange(latents.shape[1]) < lengths[:, None]) & np.isfinite(latents).all(-1)
     seen = latents[inside]
     centre, axes, _ = principal(seen)

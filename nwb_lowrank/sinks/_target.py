@@ -15,8 +15,8 @@ def default_output(source: Path) -> Path:
     return source.with_name(f"{source.stem}_lowrank.nwb")
 
 
-def is_store(source, in_place: bool) -> bool:
-    """Zarr folders are read, never written: their results stand alone."""
+def stands_alone(source, in_place: bool) -> bool:
+    """True for a Zarr folder, which is read and never written, so that its results need a file of their own; ValueError in place."""
     path = getattr(source, "container_source", source)
     if not isinstance(path, (str, os.PathLike)) or not os.path.isdir(path):
         return False

@@ -31,7 +31,7 @@ from ._nwb_read import results_of
 from ._nwb_sidecar import SUFFIX, sidecar_identifier, sidecar_session
 from ._nwb_tables import names_of, run_objects
 from ._safely import check_place, new_nwb, replacing
-from ._target import default_output, is_store
+from ._target import default_output, stands_alone
 
 PACKAGES = ("nwb_lowrank", "torch", "numpy", "pynwb", "hdmf", "scikit-learn", "scipy")
 RUN = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*(_[A-Za-z0-9-]+)*")
@@ -88,7 +88,7 @@ def write_nwb(
     OSError
         The file cannot be written there, or the disk is full. Nothing was changed.
     """
-    sidecar = sidecar or is_store(source, in_place)
+    sidecar = sidecar or stands_alone(source, in_place)
     if not sidecar:
         _check_trials(results)
     target = _target(source, output, in_place, sidecar)
@@ -159,7 +159,7 @@ def check_output(source, output=None, *, in_place: bool = False, sidecar: bool =
 
     Parameters and errors as in `write_nwb`.
     """
-    return _place(source, output, in_place, sidecar or is_store(source, in_place), run, overwrite)[0]
+    return _place(source, output, in_place, sidecar or stands_alone(source, in_place), run, overwrite)[0]
 
 
 def _target(source, output, in_place: bool, sidecar: bool) -> Path:
