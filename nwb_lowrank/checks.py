@@ -77,7 +77,16 @@ def fingerprint(trials: Trials) -> str:
 
 def choose_device(device: str) -> torch.device:
     """'auto' is CUDA when there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else torch.device(device)
+    there = torch.cuda.is_available()
+    if device == "auto":
+        return torch.device("cuda" if there else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"fit: device must be auto, cpu or cuda; got {device!r}. Leave it out for auto.") from None
+    if chosen.type == "cuda" and not there:
+        raise ValueError(f"fit: no CUDA device is here; got device {device!r}. Leave it out for the CPU.")
+    return chosen
 
 
 @contextmanager

@@ -62,8 +62,10 @@ def generate(
     Raises
     ------
     ValueError
-        Trials or posterior of other sizes, or `bins` for a model with inputs.
+        Trials or posterior of other sizes, draws or bins below 1, or `bins` for a model with inputs.
     """
+    if draws < 1 or (bins is not None and bins < 1):
+        raise ValueError(f"generate: draws and bins must be at least 1; got draws={draws}, bins={bins}. Leave them out.")
     model = fit.model
     inputs = _inputs(model, trials, bins)
     random = np.random.default_rng(seed)

@@ -167,6 +167,10 @@ def set_threads(threads: int | None) -> None:
 
 def cut(options, source=None) -> tuple[Trials, np.ndarray]:
     """Trials with held-out neurons and forecast bins marked, and the split of the trials."""
+    for name, least in (("hidden", 1), ("seed", 0), ("history", 0), ("forecast", 0)):
+        value = getattr(options, name, None)  # `adapt` has no model of its own
+        if value is not None and value < least:
+            raise ValueError(f"nwb-lowrank fit: --{name} must be at least {least}; got {value}. Leave it out for the default.")
     trials = _read(options, source_of(options) if source is None else source)
     for name in ("test", "held_out"):
         if not 0 <= getattr(options, name) < 1:
@@ -244,8 +248,22 @@ def build_observation(options, trials: Trials):
 
 
 def settings(options) -> FitSettings:
-    """FitSettings with every field that is an option of the same name."""
-    return FitSettings(**{field.name: getattr(options, field.name) for field in fields(FitSettings) if hasattr(options, field.name)})
+    """FitSettings with every field that is an option of the same name, and those of --set."""
+    given = {field.name: getattr(options, field.name) for field in fields(FitSettings) if hasattr(options, field.name)}
+    return FitSettings(**given | dict(_setting(word) for word in options.set))
+
+
+def _setting(word: str) -> tuple[str, object]:
+    """NAME=VALUE of --set, the value of the field's own type."""
+    name, _, text = word.partition("=")
+    known = {field.name: type(field.default) for field in fields(FitSettings) if field.name != "segment"}
+    if name not in known:
+        raise ValueError(f"nwb-lowrank fit: --set takes {', '.join(sorted(known))}; got {name!r}. Use NAME=VALUE with one of these.")
+    try:
+        return name, {"true": True, "false": False}[text.lower()] if known[name] is bool else known[name](text)
+    except (KeyError, ValueError):
+        kind = {bool: "true or false", int: "a whole number", float: "a number"}[known[name]]
+        raise ValueError(f"nwb-lowrank fit: --set {name} must be {kind}; got {text!r}. Write {name}=VALUE.") from None
 
 
 def analyse(options, trials: Trials, split: np.ndarray, *, progress: bool = True) -> nl.Results:

@@ -15,7 +15,7 @@ from .checkpoint import Checkpoint, blend, state_of
 from .checks import fingerprint, warn_of_collapse
 from .filter import smc_filter
 from .recipe import recipe
-from .resampling import adaptive, systematic, with_gradient
+from .resampling import adaptive, multinomial, systematic, with_gradient
 from .results import Fit, FitSettings
 from .smoother import backward_sample
 from .trials import Trials, split_indices
@@ -56,7 +56,8 @@ class Training:
         self.identity = dict(
             model=recipe(model), proposal=recipe(proposal), settings=asdict(settings), seed=seed, trials=fingerprint(trials)
         )
-        self.scheme = with_gradient(systematic) if settings.resampling_gradient else systematic
+        scheme = multinomial if settings.multinomial else systematic
+        self.scheme = with_gradient(scheme) if settings.resampling_gradient else scheme
         self.data = tensors(trials, self.model.m)
         self.recorded = int(trials.mask.any(-1).sum())  # bins, all trials together: what one prior stands against
         keep = settings.validation if len(trials) > 1 else 0.0

@@ -56,6 +56,7 @@ def interrupt_at(*where):
 OPTIONS = [
     {}, dict(rectified=True), dict(segment=7), dict(dropout=0.0), dict(warm_rounds=0), dict(validation=0.0),
     dict(resample_threshold=0.5), dict(resampling_gradient=False), dict(initialise=False), dict(batch_size=100),
+    dict(multinomial=True),
 ]  # fmt: skip
 
 

@@ -91,7 +91,7 @@ def _model_options(model, many: bool, rank: bool) -> None:
     if rank:
         model.add_argument("--rank", type=int, nargs="+" if many else None, required=True, help=f"R, latent dimensions{several}")
     model.add_argument("--hidden", type=int, default=64, metavar="H", help="hidden units of the network (%(default)s)")
-    model.add_argument("--nonlinearity", default="clipped_relu", help="clipped_relu, relu, tanh or identity (%(default)s)")
+    model.add_argument("--nonlinearity", default="clipped_relu", help="clipped_relu, relu, tanh, softplus or identity (%(default)s)")
     model.add_argument("--observation", help="poisson, negative_binomial, bernoulli, gaussian, calcium or zero_inflated_gamma "
                        "(counts: poisson, else gaussian)")  # fmt: skip
     model.add_argument("--link", choices=("exp", "softplus"), help="of rates (exp for spikes, softplus for calcium)")
@@ -119,6 +119,10 @@ def _training_options(group, many: bool) -> None:
     ):
         value = getattr(default, name)
         group.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value, metavar=metavar, help=f"{text} (%(default)s)")
+    group.add_argument(
+        "--set", nargs="+", default=[], metavar="NAME=VALUE", help="every other number of a fit, as nwb_lowrank.FitSettings names it: "
+        "resample_threshold=1 (every bin; 0: never), multinomial=true, resampling_gradient=false, patience=9, …",
+    )  # fmt: skip
     group.add_argument("--segment", type=int, metavar="BINS", help="train on random pieces of this many bins")
     seed = dict(nargs="+", default=[0], help="several: one fit each (0)") if many else dict(default=0, help="(%(default)s)")
     group.add_argument("--seed", type=int, **seed)

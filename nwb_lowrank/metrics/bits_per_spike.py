@@ -11,7 +11,7 @@ from .base import Metric
 SMALLEST_RATE = 1e-9  # the benchmark's stand-in for a predicted rate of 0
 
 
-def bits_per_spike(rates, counts, mask=None) -> float:
+def bits_per_spike(rates, counts, mask=None, null=None) -> float:
     """How much better than constant rates a model predicts spikes (Pei et al. 2021, Neural Latents Benchmark).
 
     (log L(rates) − log L(null)) / (spikes · log 2) with Poisson likelihoods; the null model is every neuron's
@@ -23,6 +23,8 @@ def bits_per_spike(rates, counts, mask=None) -> float:
         Expected and observed spikes per bin. Rates of 0 count as 1e-9.
     mask : bool array broadcastable to (..., N) or None
         Entries to evaluate.
+    null : array (N,) or None
+        Mean counts of the null model, where they are not those of the evaluated entries (bootstrap).
 
     Returns
     -------
@@ -34,30 +36,30 @@ def bits_per_spike(rates, counts, mask=None) -> float:
     ValueError
         Shapes differ, or an evaluated rate is negative or not finite.
     """
-    gain, spikes = poisson_gain(rates, counts, mask)
+    gain, spikes = poisson_gain(rates, counts, mask, null)
     return float(gain / spikes / np.log(2)) if spikes else float("nan")
 
 
-def poisson_gain(rates, counts, mask=None) -> tuple[float, float]:
+def poisson_gain(rates, counts, mask=None, null=None) -> tuple[float, float]:
     """log L(rates) − log L(null) in nats, and the number of spikes; parameters and errors as in `bits_per_spike`."""
     rates, counts, mask = _checked(rates, counts, mask)
     if (rates[mask] < 0).any():
         raise ValueError("bits_per_spike: rates must not be negative; got a negative rate. Pass expected spikes per bin.")
     counts = np.where(mask, counts, 0)
     rates = np.where(mask, _positive(rates), 1.0)
-    null = np.broadcast_to(_positive(_mean(counts, mask)), rates.shape)
+    null = np.broadcast_to(_positive(mean_count(counts, mask) if null is None else np.asarray(null, float)), rates.shape)
     gain = _log_likelihood(rates, counts)[mask].sum() - _log_likelihood(null, counts)[mask].sum()
     return float(gain), float(counts.sum())
 
 
-def explained_variance(prediction, signal, mask=None) -> float:
-    """1 − Σ(y − ŷ)² / Σ(y − ȳ)², pooled over neurons, with each neuron's mean ȳ over the evaluated entries.
+def explained_variance(prediction, signal, mask=None, null=None) -> float:
+    """1 − Σ(y − ŷ)² / Σ(y − ȳ)², pooled over neurons, with each neuron's mean ȳ over the evaluated entries (or `null`).
 
     Parameters and errors as in `bits_per_spike`.
     """
     prediction, signal, mask = _checked(prediction, signal, mask)
     error = np.where(mask, signal - prediction, 0) ** 2
-    spread = np.where(mask, signal - _mean(signal, mask), 0) ** 2
+    spread = np.where(mask, signal - (mean_count(signal, mask) if null is None else null), 0) ** 2
     return float(1 - error.sum() / spread.sum()) if spread.sum() > 0 else float("nan")
 
 
@@ -101,7 +103,7 @@ def _positive(rates: np.ndarray) -> np.ndarray:
     return np.where(rates == 0, SMALLEST_RATE, rates)
 
 
-def _mean(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def mean_count(values: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """(N,) mean over the evaluated entries; 0 for a neuron without any."""
     axes = tuple(range(values.ndim - 1))
     return np.where(mask, values, 0).sum(axes) / np.maximum(mask.sum(axes), 1)

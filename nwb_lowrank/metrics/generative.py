@@ -47,14 +47,16 @@ def spectral_distance(truth, generated, *, smoothing: float = SPECTRAL_SMOOTHING
     Parameters
     ----------
     truth, generated : array (T, N) or (B, T, N)
-        Each channel is z-scored; |FFT|² is averaged over trials, then smoothed. Cut to the shorter T.
+        Each channel is z-scored; |FFT|² is averaged over trials, then smoothed. Cut to the shorter T. Channels in which the truth
+        is constant have no spectrum and are left out.
     smoothing : float
         Standard deviation of a Gaussian along frequencies, bins; 0: none.
     """
     truth, generated = (x if x.ndim == 3 else x[None] for x in (np.asarray(truth, float), np.asarray(generated, float)))
     bins = min(truth.shape[1], generated.shape[1])
     p, q = (_spectrum(x[:, :bins], smoothing) for x in (truth, generated))
-    return float(np.sqrt(np.maximum(0, 1 - np.sqrt(p * q).sum(0))).mean())
+    distance = np.sqrt(np.maximum(0, 1 - np.sqrt(p * q).sum(0)))[p.any(0)]
+    return float(distance.mean()) if len(distance) else float("nan")
 
 
 def intervals(counts, mask=None) -> list[np.ndarray]:
@@ -93,7 +95,8 @@ class Generative(Metric):
     -----
     Pearson r over neurons (or pairs): 'gen-rate-r', 'gen-ISI-r', 'gen-ISI-CV-r', 'gen-corr-r'. Distances, 0 at best: 'D_H' (power
     spectra, `spectral_distance`), 'gen-pop-H' (Hellinger distance of the distribution of the population's mean count per bin),
-    'D_stsp' (`state_space_divergence`, z-scored by the test trials). Scores of split 'ceiling' are those of as many training trials.
+    'D_stsp' (`state_space_divergence`, z-scored by the test trials, without neurons that are constant there). Scores of split
+    'ceiling' are those of as many training trials.
     Values are means over the draws; the note gives the Monte-Carlo error.
     """
 
@@ -150,8 +153,10 @@ def _statistics(truth, truth_mask, other, other_mask, counts: bool, seed: int) -
     found["gen-pop-H"] = _population(*pair)
     rows = [x[mask.all(-1)] for x, mask in pair]
     if all(len(x) for x in rows):
-        mean, sd = rows[0].mean(0), np.maximum(rows[0].std(0), 1e-9)
-        found["D_stsp"] = state_space_divergence(*((x - mean) / sd for x in rows), seed=seed)
+        varies = np.ptp(rows[0], axis=0) > 0  # a constant has no unit to measure in: one spike more would be infinitely far
+        mean, sd = rows[0][:, varies].mean(0), rows[0][:, varies].std(0)
+        if varies.any():
+            found["D_stsp"] = state_space_divergence(*((x[:, varies] - mean) / sd for x in rows), seed=seed)
     return found
 
 

@@ -49,8 +49,13 @@ def _is_event(table: pd.DataFrame, column: str) -> bool:
     values = table[column]
     if values.dtype.kind != "f" or not values.notna().any():
         return False
-    near = values.between(table["start_time"] - CLOSE, table["stop_time"] + CLOSE)[values.notna()].mean() > 0.9
-    return bool(near and (column.endswith("_time") or values.nunique() > len(values) // 2))
+    near = _near(table, values)
+    return bool(near > 0.9 and (column.endswith("_time") or values.nunique() > len(values) // 2))
+
+
+def _near(table: pd.DataFrame, values: pd.Series) -> float:
+    """Share of the known times that lie inside or near their trial."""
+    return values.between(table["start_time"] - CLOSE, table["stop_time"] + CLOSE)[values.notna()].mean()
 
 
 def _bins(windows: Windows, column: str) -> np.ndarray:
@@ -58,6 +63,9 @@ def _bins(windows: Windows, column: str) -> np.ndarray:
     times = windows.table[column]
     if times.dtype.kind not in "fiu":
         raise ValueError(f"read_nwb: inputs: column '{column}' holds no times. Pass '{column}:onehot'.")
+    if times.notna().any() and _near(windows.table, times) < 0.5:
+        raise ValueError(f"read_nwb: inputs: the times of column '{column}' lie far from their trials. Pass '{column}:onehot' if it holds "
+                         f"labels, '{column}:value' if numbers.")  # fmt: skip
     times = times.to_numpy(float)
     bins = bin_of(np.where(np.isfinite(times), times, windows.starts), windows.starts, windows.width)
     return np.where(np.isfinite(times), bins, np.iinfo(np.int64).max)[:, None]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..metrics.bits_per_spike import bits_per_spike, explained_variance
+from ..metrics.bits_per_spike import bits_per_spike, explained_variance, mean_count
 
 
 def bound(posterior, trials) -> float:
@@ -13,15 +13,16 @@ def bound(posterior, trials) -> float:
 def co_smoothing(posterior, trials, rows=slice(None)) -> float:
     """co-bps (counts) or co-R² (signals) of the held-out neurons, forecast bins left out; NaN without held-out neurons.
 
-    rows : index of trials, which may repeat (bootstrap)
+    rows : index of trials, which may repeat (bootstrap). The null model stays that of all trials: the mean of repeated ones is
+        nearer to them than the truth is, and would lower every drawn score.
     """
-    mask = trials.mask[rows] & trials.held_out
+    entries = trials.mask & trials.held_out
     if trials.forecast:
-        mask[:, -trials.forecast :] = False
-    if not mask.any():
+        entries[:, -trials.forecast :] = False
+    if not entries[rows].any():
         return float("nan")
     score = bits_per_spike if trials.is_counts else explained_variance
-    return score(posterior.rates[rows], trials.counts[rows], mask)
+    return score(posterior.rates[rows], trials.counts[rows], entries[rows], mean_count(trials.counts, entries))
 
 
 def co_name(trials) -> str:

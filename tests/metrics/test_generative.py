@@ -90,6 +90,23 @@ def test_the_right_generator_reaches_the_ceiling_and_a_wrong_one_does_not():
             assert sign * (good[name, "test"] - bad[name, "test"]) > 2 * gap, name
 
 
+def test_neurons_that_the_test_trials_never_moved_have_no_say_in_distances():
+    """A silent neuron has no unit to measure in: one generated spike of it used to make the state space infinitely far."""
+    counts = rhythmic(40, seed=0)
+    silent = np.concatenate([counts, np.zeros((40, 60, 1), int)], -1)
+    generated = rhythmic(20, seed=1)[None]
+    awake = np.concatenate([generated, np.ones((1, 20, 60, 1), int)], -1)
+    awake[..., ::2, -1] = 0
+    split = np.array(["train", "test"] * 20)
+    first, second = (
+        {(s.metric, s.split): s.value for s in Generative(drawn)(None, Trials.from_arrays(y, bin_width=0.02), split)}
+        for y, drawn in ((counts, generated), (silent, awake))
+    )
+    for name in ("D_stsp", "D_H"):
+        assert second[name, "test"] == pytest.approx(first[name, "test"], rel=1e-12)
+    assert np.isnan(spectral_distance(np.zeros((9, 1)), noise(9, 1)))
+
+
 def test_masked_entries_change_nothing():
     counts, split = rhythmic(40, 0), np.array(["test", "train"] * 20)
     mask = np.ones(counts.shape, bool)

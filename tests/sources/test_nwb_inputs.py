@@ -68,6 +68,11 @@ def test_one_sentence_for_what_is_wrong(make_nwb, name, error, match):
         inputs(make_nwb, name)
 
 
+def test_labels_are_not_taken_for_times(make_nwb):
+    with pytest.raises(ValueError, match="times of column 'contrast' lie far from their trials. Pass 'contrast:onehot'"):
+        inputs(make_nwb, "contrast:pulse", trials="contrast > 0.5")
+
+
 def test_real_files(shared):
     """The go cue of the maze, the reach directions of centre-out, the stimulus categories of a human session."""
     maze = read_nwb(shared("mc_maze_two_trials.nwb"), bin_width=0.02, inputs="move_onset_time")

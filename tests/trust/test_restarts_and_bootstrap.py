@@ -1,6 +1,7 @@
 """Restarts and bootstrap on a world small enough to fit in seconds."""
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -53,6 +54,16 @@ def test_bootstrap_of_the_score_surrounds_it(found, data):
     # against the analytic standard error of a ratio of sums is beyond 12 trials; half the trials must give a wider interval
     half = nl.bootstrap_score(_first(posterior, 6), test.select(slice(6)), repeats=200, seed=1).table["sd"][0]
     assert half > row["sd"]
+
+
+def test_a_model_that_knows_the_means_scores_zero_in_every_draw(found, data):
+    """The null model of a drawn set is that of all trials: else repeated trials flatter it, and scores are drawn too low."""
+    test = data[1]
+    mean = np.where(test.mask, test.counts, 0).sum((0, 1)) / test.mask.sum((0, 1))
+    posterior = _first(found.outcomes[0].posterior, len(test))
+    posterior = dataclasses.replace(posterior, rates=np.broadcast_to(mean, posterior.rates.shape))
+    result = nl.bootstrap_score(posterior, test, repeats=50, seed=1)
+    np.testing.assert_allclose(result.draws["co-bps"], 0, atol=1e-12)
 
 
 def _first(posterior, size):
