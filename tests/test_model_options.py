@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 from oracles import grid_evidence
-from problems import World, generator, randomise, within
+from problems import World, generator, poisson_world, randomise, trials_of, within
 
 from nwb_lowrank.filter import smc_filter
 from nwb_lowrank.fixed_points import find_fixed_points
+from nwb_lowrank.initialise import initialise
 from nwb_lowrank.model import LowRankRNN
 from nwb_lowrank.nonlinearities import Identity, ReLU, Tanh
 from nwb_lowrank.observations import (
@@ -20,7 +21,7 @@ from nwb_lowrank.observations import (
     ZeroInflatedGamma,
 )
 from nwb_lowrank.proposals import Bootstrap, Encoder
-from nwb_lowrank.readouts import MLP, UnitRates
+from nwb_lowrank.readouts import MLP, UnitCurrents, UnitRates
 from nwb_lowrank.smoother import backward_sample
 from nwb_lowrank.warm_start import complete_data_objective
 
@@ -181,3 +182,19 @@ def test_full_rank_is_a_whole_recurrent_network():
     assert not model.m.requires_grad
     with pytest.raises(ValueError, match="one latent a unit; got rank=2, units=4. Pass rank=units"):
         LowRankRNN(rank=2, units=4, neurons=3, full=True)
+
+
+@pytest.mark.parametrize("kind", [UnitRates, UnitCurrents])
+def test_the_units_of_a_full_rank_network_can_be_the_neurons(kind):
+    """m stays the identity, so that η_i = g_i x_i + d_i (or of φ(x_i)) after a start from the data, too."""
+    trials = trials_of(poisson_world(neurons=4, trials=12))
+    model = LowRankRNN(rank=5, units=5, neurons=4, nonlinearity=Tanh(), full=True, observation=Poisson(readout=kind()))
+    initialise(model, Encoder(channels=4, kernel=3).attach(model), trials)
+    torch.testing.assert_close(model.m, torch.eye(5), atol=0, rtol=0)
+    readout, x = model.observation.readout, torch.randn(3, 5, generator=generator())
+    assert (readout.gain > 0).all()
+    seen = torch.tanh(x + model.nonlinearity.h)[:, :4] if kind is UnitRates else x[:, :4]
+    torch.testing.assert_close(readout(x), readout.gain * seen + readout.bias)
+    mean = torch.as_tensor(trials.counts).mean((0, 1))
+    z = torch.randn(20_000, 5, generator=generator(1))
+    torch.testing.assert_close(model.observation.mean(z).mean(0), mean.to(z), rtol=0.05, atol=0)  # fitted on 2,000 other draws

@@ -73,6 +73,10 @@ def test_uncertainty_prints_intervals(fitted, capsys):
 def test_what_cannot_be_is_refused_in_one_line(recording, capsys):
     assert main(["select-rank", str(recording), "--ranks", "0", *DATA]) == 2
     assert "ranks must lie between 1 and" in capsys.readouterr().err
+    for words in (["restarts", str(recording), "--rank", "1", "--save-best", "/proc/no/best.safetensors", *DATA],
+                  ["select-rank", str(recording), "--ranks", "1", "2", "--csv", "/proc/no/scores.csv", *DATA]):  # fmt: skip
+        assert main(words) == 2  # before anything is fitted
+        assert "cannot write '/proc/no/" in capsys.readouterr().err
     assert main(["restarts", str(recording), "--rank", "1", "--test", "0", *DATA]) == 2
     assert "fits are compared on test trials" in capsys.readouterr().err
     assert main(["fit", str(recording), "--rank", "1", "--proposal", "laplace", "--causal", *DATA]) == 2

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 from ..dynamics.readings import describe
 
 MOST_POINTS = 20  # printed
@@ -12,6 +15,19 @@ def results_options(command, json_too: bool = True) -> None:
     command.add_argument("--run", dest="run_name", metavar="NAME", help="when the file holds several")
     if json_too:
         command.add_argument("--json", action="store_true", help="print JSON")
+
+
+def writable(path, who: str) -> Path:
+    """`path`, after making sure before anything long that a file can be written there."""
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        reason = "is a folder" if path.is_dir() else None if os.access(path.parent, os.W_OK) else "the folder is read-only"
+    except OSError as error:
+        reason = error.strerror
+    if reason:
+        raise ValueError(f"nwb-lowrank {who}: cannot write '{path}': {reason}. Name another file.")
+    return path
 
 
 def scores_text(scores) -> str:

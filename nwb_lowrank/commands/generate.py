@@ -6,7 +6,7 @@ import numpy as np
 
 import nwb_lowrank as nl
 
-from ._texts import results_options, scores_text
+from ._texts import results_options, scores_text, writable
 
 
 def add(commands):
@@ -30,9 +30,12 @@ def add(commands):
 def run(options) -> None:
     from .. import job
 
+    output = options.output and writable(options.output, "generate")
+    if output and output.suffix != ".npz":
+        output = output.with_name(f"{output.name}.npz")  # as numpy does
     results = nl.read_results(options.file, options.run_name)
     generated, scores = job.generate(results, draws=options.draws, prior=options.start == "prior", seed=options.seed)
     print(scores_text(scores))
-    if options.output:
-        np.savez_compressed(options.output, latents=generated.latents, observations=generated.observations)
-        print(f"\nwritten: {options.output}")
+    if output:
+        np.savez_compressed(output, latents=generated.latents, observations=generated.observations)
+        print(f"\nwritten: {output}")

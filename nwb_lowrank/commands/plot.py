@@ -6,7 +6,7 @@ from pathlib import Path
 
 import nwb_lowrank as nl
 
-from ._texts import results_options
+from ._texts import results_options, writable
 
 KINDS = {"summary": "plot_summary", "portrait": "plot_portrait", "eigenvalues": "plot_eigenvalues", "bifurcation": "plot_bifurcation",
          "3d": "plot_space"}  # fmt: skip
@@ -32,7 +32,7 @@ def run(options) -> None:
         if options.output
         else source.with_name(f"{source.stem}{'_' + options.run_name if options.run_name else ''}{which}.png")
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
+    writable(path, "plot")
     only = dict(trial=options.trial, column=options.condition) if options.kind == "summary" else {}
     getattr(nl, KINDS[options.kind])(results, **only).savefig(path, dpi=110)
     print(f"figure: {path}")

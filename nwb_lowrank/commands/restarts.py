@@ -7,6 +7,7 @@ import numpy as np
 import nwb_lowrank as nl
 
 from . import fit
+from ._texts import writable
 
 
 def add(commands):
@@ -29,6 +30,8 @@ def add(commands):
 def run(options) -> None:
     from .. import job
 
+    if options.save_best:
+        writable(options.save_best, "restarts")
     job.set_threads(options.threads)
     with job.located(options) as (source, _):
         trials, split = job.cut(options, source)

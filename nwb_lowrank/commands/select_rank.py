@@ -7,6 +7,7 @@ import argparse
 import nwb_lowrank as nl
 
 from . import fit
+from ._texts import writable
 
 
 def add(commands):
@@ -29,6 +30,8 @@ def add(commands):
 def run(options) -> None:
     from .. import job
 
+    if options.csv:
+        writable(options.csv, "select-rank")
     job.set_threads(options.threads)
     options.rank = max(options.ranks)
     with job.located(options) as (source, _):

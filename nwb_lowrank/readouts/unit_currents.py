@@ -49,7 +49,11 @@ class UnitCurrents(Readout):
         return (self.gain * self.slope(self._current(z)))[..., None] * self.network.m[: self.neurons]
 
     def initialise(self, eta, slope):
-        """Rows of m from the slopes, then gain, bias and rows so that η fits the plane where z is."""
+        """Rows of m (where they are free) from the slopes, then gain, bias and rows so that η fits the plane where z is."""
+        if not self.network.m.requires_grad:  # a full-rank network, whose latents are the units themselves
+            with torch.no_grad():
+                self.gain.copy_(slope.norm(dim=1))
+                return self.shift(eta - self(eta.new_zeros(self.rank)))
         with torch.no_grad():
             self.network.m[: self.neurons] = slope
             self.gain.fill_(1.0)
