@@ -90,7 +90,8 @@ class Trials:
         counts = counts.astype(np.float32, copy=False)
         given = np.asarray(self.mask, bool)
         mask = _broadcast("mask", given, (B, T, N))
-        if not finite and not np.isfinite(counts.sum()) and not np.isfinite(counts).all():  # a sum needs no memory, and tells in all but odd cases
+        # A sum needs no memory, and tells in all but odd cases.
+        if not (finite or np.isfinite(counts.sum()) or np.isfinite(counts).all()):
             raise ValueError(
                 "Trials.counts must be finite; it holds NaN or infinity. Mark missing bins in `mask` instead "
                 "(Trials.from_arrays turns NaN into masked bins)."

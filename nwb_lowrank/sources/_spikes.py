@@ -83,12 +83,13 @@ class Spikes:
         """
         mask, grid = self._mask(windows), Grid(windows)
         counts, counted = np.zeros((len(self.times), len(windows.starts), windows.bins), np.float32), 0
+        always = mask.all((0, 1))
         with ThreadPoolExecutor(1) as beside:
             ready = [beside.submit(_touch, counts[first : first + AT_ONCE]) for first in range(0, len(counts), AT_ONCE)]
             for unit, times in enumerate(self.times):
                 cells = grid.cells(times)
-                recorded = mask[..., unit % mask.shape[-1]]
-                cells = cells if recorded.all() else cells[recorded.reshape(-1)[cells]]
+                column = unit % mask.shape[-1]
+                cells = cells if always[column] else cells[mask[..., column].reshape(-1)[cells]]
                 ready[unit // AT_ONCE].result()
                 np.add.at(counts[unit].reshape(-1), cells, np.float32(1))
                 counted += len(cells)
@@ -151,15 +152,19 @@ def _presence(times: np.ndarray, intervals: np.ndarray) -> float:
 
 def split_times(flat: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, ...]:
     """Finite, rising spike times of every unit, from the times of all and where each unit's end."""
-    firsts = np.r_[0, ends[:-1]]
-    parts = [flat[first:end] for first, end in zip(firsts, ends)]
+    each, firsts = parts(flat, ends), np.r_[0, ends[:-1]]
     rising = flat[1:] >= flat[:-1]  # False beside a NaN
     rising[(ends[:-1] - 1)[(ends[:-1] > 0) & (ends[:-1] < len(flat))]] = True
     spiking = ends > firsts
     edges = flat[np.r_[firsts[spiking], ends[spiking] - 1]]
     if rising.all() and np.isfinite(edges).all():
-        return tuple(parts)
-    return tuple(sorted_finite(part) for part in parts)
+        return tuple(each)
+    return tuple(sorted_finite(part) for part in each)
+
+
+def parts(flat: np.ndarray, ends: np.ndarray) -> list[np.ndarray]:
+    """The rows of every unit (np.split takes a millisecond for 200)."""
+    return [flat[first:end] for first, end in zip([0, *ends[:-1].tolist()], ends.tolist())]
 
 
 def sorted_finite(times: np.ndarray) -> np.ndarray:

@@ -230,7 +230,8 @@ class Grid:
         self.numbers, self.even = np.arange(len(self.starts)) * self.bins, bool((windows.lengths == self.bins).all())
         self.total = int(self.numbers[-1] + self.lengths[-1])
         clock = (self.starts - self.starts[0]) / self.width - self.numbers
-        self.regular = bool(last < NEAR / 10 * self.width and (windows.lengths[:-1] == self.bins).all() and (np.abs(clock) < NEAR / 10).all())
+        whole = bool((windows.lengths[:-1] == self.bins).all())
+        self.regular = whole and last < NEAR / 10 * self.width and bool((np.abs(clock) < NEAR / 10).all())
 
     def spans(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(B,) index of the first of the sorted times in each window, and how many there are, a little beyond the windows' edges."""
