@@ -172,11 +172,12 @@ class Bisection:
         """One thread's share of a round."""
         from . import kernel  # where numba is
 
-        dims, space = (0.0,) * len(self.weight), np.empty((limits[0] + 2 * kernel.DEPTH + 16, 2, len(self.weight)))
+        dims, kinks = (0.0,) * len(self.weight), (0.0,) * len(self.field.kinks)
+        tables, space = kernel.tables(self.table), np.empty((limits[0] + 2 * kernel.DEPTH + 16, 2, len(self.weight)))
         matrices = self.field.linear, self.field.constant, self.field.error, self.field.blur, self.weight
         total, kinds, boxes = 0, [np.empty(0, int)], [space[:0].copy()]
         for box in chosen:
-            examined, *counts = kernel.search(dims, self.table, matrices, box, limits, space)
+            examined, *counts = kernel.search(dims, kinks, tables, matrices, box, limits, space)
             total += examined
             kinds.append(np.repeat(np.arange(5), counts))
             boxes.append(space[: sum(counts)].copy())
