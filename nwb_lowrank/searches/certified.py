@@ -36,7 +36,7 @@ class Certified(Search):
     max_boxes : int
         Boxes to examine before giving up with what was found.
     budget : float or None
-        Seconds to search before giving up with what was found; None: no limit.
+        Seconds to search before giving up with what was found; None: no limit. Compiling (the first time, some ten seconds) is not counted.
     state : str or None
         A file (.npz) for the boxes still waiting when a search gives up; the next one with the same file goes on from there.
     compile : bool

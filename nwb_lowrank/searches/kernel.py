@@ -1,13 +1,14 @@
 """The inner loop of Certified for piecewise-linear φ, box by box, compiled by numba (imported only where numba is).
 
-`search` does box by box what `boxes.look` does for a batch. Where a good part of the units do not bend in a box, its parts look at a
-smaller table of the others; those have joined its linear part.
+`search` does box by box what `boxes.look` does for a batch, and one thing more: a plane above F(z) − z in the direction in which that
+is likely to be furthest from 0 (`lanes.envelope`) leaves three to five times fewer boxes at rank 4. Where a good part of the units do
+not bend in a box, its parts look at a smaller table of the others; those have joined its linear part.
 """
 
 import numpy as np
 
 from .boxes import AGAIN, ALONE, BLURRED, CONTINUUM, PROVED, SOLVED, STUCK, THIN, WAITING
-from .lanes import compiled, gather, loosen, secants, settle
+from .lanes import compiled, envelope, gather, loosen, secants, settle
 from .pieces import LANES
 
 DEPTH = 96  # cuts below the box that a job starts with
@@ -32,15 +33,35 @@ def _fewer(blocks):
 
 
 @compiled
-def _empty(dims, half, sums, error):
-    """True where F(z) − z cannot be 0 in the box."""
+def _empty(dims, half, sums, error, y):
+    """True where F(z) − z cannot be 0 in the box. Else y is the direction in which it is likely to be furthest from 0, made negative."""
     (value, A, spread), R, empty = sums, len(dims), False
     for r in range(R):
         room = spread[r] + error[r]
         for s in range(R):
             room += abs(A[r * R + s]) * half[s]
         empty |= abs(value[r]) > room
+        y[r] = -value[r] / (room * room) if room > 0 else 0.0
     return empty
+
+
+@compiled
+def _halfspace(dims, box, above, error, y, trimmed):
+    """Cut the box down to where a plane above y · (F(z) − z) is not negative; True where it is so nowhere."""
+    (centre, half), (low, high), R, top = box, trimmed, len(dims), above[0]
+    for r in range(R):
+        # The plane is rounded more often than the sums that `error` bounds.
+        top += abs(above[1 + r]) * half[r] + 4 * abs(y[r]) * error[r]
+    for r in range(R):
+        low[r], high[r] = centre[r] - half[r], centre[r] + half[r]
+        slope = abs(above[1 + r])
+        if top < 2 * slope * half[r]:
+            keep = top / slope + 4 * EPS * (abs(centre[r]) + half[r])
+            if above[1 + r] > 0:
+                low[r] = max(low[r], high[r] - keep)
+            else:
+                high[r] = min(high[r], low[r] + keep)
+    return top < 0
 
 
 @compiled
@@ -104,12 +125,12 @@ def _shrink(dims, box, sums, Y, error, blur, sizes):
 
 
 @compiled
-def _meet(dims, box, sizes, weight):
-    """Cut the box down to middle ± radius: whether nothing is left, whether its fixed point is proved the only one, and its width."""
+def _meet(dims, box, trimmed, sizes, weight):
+    """Cut the trimmed box down to middle ± radius: whether nothing is left, whether its fixed point is proved alone, and its width."""
     (centre, half), (middle, radius, lonely, _, _) = box, sizes
     empty, alone, newest = False, True, 0.0
     for r in range(len(dims)):
-        a, b = centre[r] - half[r], centre[r] + half[r]
+        a, b = trimmed[0][r], trimmed[1][r]
         alone &= (middle[r] - radius[r] > a) & (middle[r] + radius[r] < b) & (lonely[r] < ALONE * half[r])
         a, b = max(a, middle[r] - radius[r]), min(b, middle[r] + radius[r])
         empty |= a > b
@@ -167,16 +188,19 @@ def _cut(dims, box, smear, weight, newest, halves):
 
 
 @compiled
-def _look(dims, kinks, units, blocks, settled, field, limits, weight, before, box, sums, bends, sizes, inverse):
+def _look(dims, kinks, units, blocks, settled, field, limits, weight, before, box, sums, bends, sizes, inverse, plane):
     """Shrink a box that was `before` wide: what becomes of it, how many units bend in it, and how wide it is now."""
-    (error, blur), (Y, work) = field, inverse
+    (error, blur), (Y, work), (y, above, trimmed) = field, inverse, plane
     bent = secants(dims, kinks, units, blocks, box, settled, sums, bends)
-    if _empty(dims, box[1], sums, error):
+    if _empty(dims, box[1], sums, error, y):
+        return EMPTY, bent, before
+    envelope(dims, kinks, units, blocks, box, settled, y, above)
+    if _halfspace(dims, box, above, error, y, trimmed):
         return EMPTY, bent, before
     regular = _inverse(dims, sums[1], Y, work)
     regular &= _shrink(dims, box, sums, Y, error, blur, sizes)
     loosen(dims, units, blocks, Y, bends, sizes)
-    empty, alone, now = _meet(dims, box, sizes, weight)
+    empty, alone, now = _meet(dims, box, trimmed, sizes, weight)
     return _verdict(empty, regular and (bent == 0 or alone), bent, before, now, limits[1], limits[2]), bent, now
 
 
@@ -206,6 +230,7 @@ def search(dims, kinks, space, field, box, limits, found):
     here, inverse = (np.empty(R), np.empty(R)), (np.empty(R * R), np.empty((R, 2 * R)))
     sums, bends = (np.empty(R), np.empty(R * R), np.empty(R)), (np.empty(columns), np.empty(columns))
     sizes = (np.empty(R), np.empty(R), np.empty(R), np.empty(R), np.empty(R))
+    plane = np.empty(R), np.empty(R + 1), (np.empty(R), np.empty(R))
     settled[0, : R * R], settled[0, R * R :] = linear.ravel(), constant
     blocks[0], stack[0], depth[0] = columns // LANES, box, 1
     top, examined, filled = 1, 0, 0
@@ -222,7 +247,7 @@ def search(dims, kinks, space, field, box, limits, found):
         while verdict == REPEAT:
             examined += 1
             verdict, bent, width = _look(dims, kinks, space[home], blocks[home], settled[home], (error, blur), limits, weight, width,
-                                         here, sums, bends, sizes, inverse)  # fmt: skip
+                                         here, sums, bends, sizes, inverse, plane)  # fmt: skip
             if verdict < EMPTY and bent <= LANES * _fewer(blocks[home]):
                 settled[own] = settled[home]
                 settle(dims, kinks, space[home], blocks[home], here[0], bends[1], settled[own])

@@ -78,6 +78,56 @@ def secants(dims, kinks, units, blocks, box, settled, sums, bends):
 
 
 @compiled
+def envelope(dims, kinks, units, blocks, box, settled, y, above):
+    """A plane above y · (F(z) − z) in the box: height at the centre `above` [0], slopes `above` [1:], written anew.
+
+    (y · n_i) φ_i lies below a line of any slope through the highest of its ends and kinks; of the slopes of the secant and of φ at both
+    ends the one is taken whose line is lowest at the centre. Unlike `secants` it knows on which side it has to be close.
+    """
+    (centre, half), R, J = box, len(dims), len(kinks)
+    for r in range(R + 1):
+        above[r] = 0.0
+    for r in range(R):
+        above[0] += y[r] * settled[R * R + r]
+        for s in range(R):
+            above[0] += y[r] * settled[r * R + s] * centre[s]
+            above[1 + s] += y[r] * settled[r * R + s]
+    for k in range(LANES * blocks):
+        x, w, q = units[2 * R, k], units[2 * R + 1, k], 0.0
+        for r in range(R):
+            x += units[r, k] * centre[r]
+            w += abs(units[r, k]) * half[r]
+            q += y[r] * units[R + r, k]
+        low, high, first = x - w, x + w, units[2 * R + 3, k]
+        bottom, top = units[2 * R + 2, k] + first * low, units[2 * R + 2, k] + first * high
+        last = first
+        for j in range(J):
+            kink, jump = units[2 * R + 4 + j, k], units[2 * R + 4 + J + j, k]
+            bottom += jump * max(low - kink, 0.0)
+            top += jump * max(high - kink, 0.0)
+            first += jump if kink < low else 0.0
+            last += jump if kink <= high else 0.0
+        bottom, top, first, last = q * bottom, q * top, q * first, q * last
+        slope = (top - bottom) / (2 * w)
+        height, one, other = (
+            max(bottom + slope * w, top - slope * w),
+            max(bottom + first * w, top - first * w),
+            max(bottom + last * w, top - last * w),
+        )
+        for j in range(J):
+            kink, value = units[2 * R + 4 + j, k], q * units[2 * R + 4 + 2 * J + j, k]
+            here = (low <= kink) & (kink <= high)
+            height = max(height, value - slope * (kink - x) if here else height)
+            one = max(one, value - first * (kink - x) if here else one)
+            other = max(other, value - last * (kink - x) if here else other)
+        slope, height = first if one < height else slope, min(one, height)
+        slope, height = last if other < height else slope, min(other, height)
+        above[0] += height
+        for r in range(R):
+            above[1 + r] += slope * units[r, k]
+
+
+@compiled
 def settle(dims, kinks, units, blocks, centre, loose, settled):
     """Add the lines of the units that do not bend to `settled`."""
     R, J = len(dims), len(kinks)
