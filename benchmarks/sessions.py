@@ -1,6 +1,6 @@
 """One dynamics for two sessions: monkey centre-out reaching with its units split in two halves that are fitted as two sessions.
 
-    python benchmarks/sessions.py --nwb chewie_center_out.nwb --split chewie_split.json [--folds 4] [--seeds 0 1 2] [--adapt]
+    python benchmarks/sessions.py --nwb chewie_center_out.nwb --split chewie_split.json [--folds 0 1 2 3 4] [--seeds 0 1 2] [--adapt]
 
 Shown and held-out units of the split file are dealt out alternately to half A and half B. Each half is fitted alone and both
 jointly (`fit_sessions`), on the same training trials (as two sessions: no trial has both halves' units). Scores on the
@@ -47,7 +47,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nwb", required=True)
     parser.add_argument("--split", required=True)
-    parser.add_argument("--folds", type=int, nargs="+", default=[4])
+    parser.add_argument("--folds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rank", type=int, default=6)
     parser.add_argument("--units", type=int, default=64)
@@ -86,9 +86,14 @@ def main():
     for name, values in scores.items():
         mean, sd = np.mean(values, 0), np.std(values, 0, ddof=1) if len(values) > 1 else np.full(3, np.nan)
         print(f"{name:<10}" + "".join(f"{m:>9.4f} ± {s:.4f}" for m, s in zip(mean, sd)))
-    error = np.std(scores["separate"], 0, ddof=1) / len(scores["separate"]) ** 0.5 if len(scores["separate"]) > 1 else np.full(3, np.nan)
-    gain = np.mean(scores["joint"], 0) - np.mean(scores["separate"], 0)
-    print(f"joint - separate: A {gain[0]:+.4f}, B {gain[1]:+.4f}; one standard error of separate: {error[0]:.4f}, {error[1]:.4f}")
+    separate, joint = (np.array(scores[name])[:, :2] for name in ("separate", "joint"))
+    gain = joint - separate
+
+    def error(values):
+        return np.std(values, 0, ddof=1) / len(values) ** 0.5 if len(values) > 1 else np.full(2, np.nan)
+
+    for half, mean, own, paired in zip("AB", gain.mean(0), error(separate), error(gain)):
+        print(f"joint - separate, {half}: {mean:+.4f}; standard error of separate {own:.4f}, of the paired difference {paired:.4f}")
 
 
 if __name__ == "__main__":

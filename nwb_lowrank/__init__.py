@@ -37,6 +37,7 @@ _WHERE = {
     "checks": ("ParticleCollapse",),
     "infer": ("infer",),
     "generate": ("generate", "Generated"),
+    "events": ("calcium_events", "Events"),
     "sessions": ("fit_sessions",),
     "reading": ("Reading",),
     "adapting": ("adapt",),

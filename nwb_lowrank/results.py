@@ -133,6 +133,16 @@ class Fit:
     @classmethod
     def from_state(cls, description: dict, state: dict[str, np.ndarray], history: pd.DataFrame, trusted=TRUSTED) -> Fit:
         """The inverse of `recipe` and `state`. Imports classes from `trusted` modules only."""
+        try:
+            return cls._rebuilt(description, state, history, trusted)
+        except (RuntimeError, TypeError) as error:  # parameters or settings that this version has not, or has more of
+            raise ValueError(
+                f"Fit: expected what this version of nwb_lowrank writes; got another version's fit ({' '.join(str(error).split())[:200]}). "
+                "Read it with the version that wrote it (`versions` in the run's settings), or fit again."
+            ) from None
+
+    @classmethod
+    def _rebuilt(cls, description: dict, state: dict[str, np.ndarray], history: pd.DataFrame, trusted) -> Fit:
         import torch
 
         model = build(description["model"], trusted)

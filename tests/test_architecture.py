@@ -42,6 +42,7 @@ MAY = {
     "adapting.py": "alignment checks fit initialise recipe results trials",
     "infer.py": "checks filter model resampling results smoother trials",
     "generate.py": "results trials",
+    "events.py": "results trials",
     "fixed_points.py": "model nonlinearities results searches",
     "searches/*": "families model nonlinearities results",
     "dynamics/*": "families model nonlinearities reading results fixed_points searches",

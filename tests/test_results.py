@@ -116,3 +116,12 @@ def test_results_of_other_trials_are_refused_with_the_mend():
         results(["train"] * 3)
     with pytest.raises(ValueError, match=r"of the same trials \(12, 15\); got \(12, 9\). Use infer"):
         results(["train"] * 12, posterior_bins=9)
+
+
+@pytest.mark.parametrize("change", [lambda d, s: s.pop("model.extent"), lambda d, s: d["settings"].update(momentum=0.9)])
+def test_a_fit_of_another_version_is_refused_in_a_sentence(change):
+    fit = fit_with(*CASES[0])
+    description, state = fit.recipe(), fit.state()
+    change(description, state)
+    with pytest.raises(ValueError, match="^Fit: expected what this version .* got another version's fit .* fit again"):
+        Fit.from_state(description, state, HISTORY)
