@@ -86,13 +86,14 @@ class Spikes:
         always = mask.all((0, 1))
         with ThreadPoolExecutor(1) as beside:
             ready = [beside.submit(_touch, counts[first : first + AT_ONCE]) for first in range(0, len(counts), AT_ONCE)]
-            for unit, times in enumerate(self.times):
-                cells = grid.cells(times)
-                column = unit % mask.shape[-1]
-                cells = cells if always[column] else cells[mask[..., column].reshape(-1)[cells]]
-                ready[unit // AT_ONCE].result()
-                np.add.at(counts[unit].reshape(-1), cells, np.float32(1))
-                counted += len(cells)
+            for first, touched in zip(range(0, len(counts), AT_ONCE), ready):
+                found = grid.cells(*self.times[first : first + AT_ONCE])
+                touched.result()
+                for unit, cells in enumerate(found, start=first):
+                    column = unit % mask.shape[-1]
+                    cells = cells if always[column] else cells[mask[..., column].reshape(-1)[cells]]
+                    np.add.at(counts[unit].reshape(-1), cells, np.float32(1))
+                    counted += len(cells)
         facts = dict(spikes_counted=counted, spikes_of_units=int(sum(map(len, self.times))), spikes_not_finite=self.not_finite)
         return counts.transpose(1, 2, 0), mask, facts
 

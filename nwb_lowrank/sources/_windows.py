@@ -238,25 +238,27 @@ class Grid:
         first, end = np.searchsorted(times, self.edges).reshape(2, -1)
         return first, end - first
 
-    def cells(self, times: np.ndarray) -> np.ndarray:
-        """The bin of every one of the sorted times that is inside a window, in no order."""
-        return self._of_one_row(times) if self.regular else self._of_each(times)
+    def cells(self, *units: np.ndarray) -> list[np.ndarray]:
+        """The bins of those of each unit's sorted times that are inside a window, in no order."""
+        return self._of_one_row(units) if self.regular else [self._of_each(times) for times in units]
 
-    def _of_one_row(self, times: np.ndarray) -> np.ndarray:
+    def _of_one_row(self, units: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Windows that follow one another are one row of bins: only near an edge does `bin_of` have to tell which side a time is on."""
-        first, end = times.searchsorted(self.edges[[0, -1]])
-        times = times[first:end]
+        ends = self.edges[[0, -1]]
+        spans = [slice(*times.searchsorted(ends)) for times in units]
+        times = np.concatenate([times[span] for times, span in zip(units, spans)])
         past = times - (self.starts[0] - NEAR * self.width)
         past *= 1 / self.width
-        cells = past.astype(np.int64)
-        past -= cells
-        (close,) = (past < 2 * NEAR).nonzero()
-        if len(close):
-            window = np.minimum(cells[close] // self.bins, len(self.starts) - 1)
-            cells[close] = bin_of(times[close], self.starts[window], self.width) + window * self.bins
-            first, end = cells.searchsorted((0, self.total))
-            cells = cells[first:end]
-        return cells
+        whole = np.floor(past)
+        past -= whole
+        cells, (close,) = whole.astype(np.int64), (past < 2 * NEAR).nonzero()
+        window = np.minimum(cells[close] // self.bins, len(self.starts) - 1)
+        cells[close] = fixed = bin_of(times[close], self.starts[window], self.width) + window * self.bins
+        last = np.cumsum([span.stop - span.start for span in spans])
+        found = [cells[first:end] for first, end in zip([0, *last], last)]
+        if ((fixed >= 0) & (fixed < self.total)).all():
+            return found
+        return [some[slice(*some.searchsorted((0, self.total)))] for some in found]
 
     def _of_each(self, times: np.ndarray) -> np.ndarray:
         first, number = self.spans(times)

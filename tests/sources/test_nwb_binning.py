@@ -132,7 +132,7 @@ def test_every_way_of_windows_counts_as_the_formula_says(kind):
         grid = np.round(rng.uniform(0, 9, 500) / width) * width
         near = windows.stops + rng.choice([1e-7, -1e-7, 4e-9], len(windows.stops)) * width
         times = np.sort(np.concatenate([rng.uniform(-1, 10, 500), grid, np.nextafter(grid, 9), windows.starts, windows.stops, near]))
-        counts = np.bincount(Grid(windows).cells(times), minlength=len(windows.starts) * windows.bins)
+        counts = np.bincount(Grid(windows).cells(times)[0], minlength=len(windows.starts) * windows.bins)
         for start, length, row in zip(windows.starts, windows.lengths, counts.reshape(-1, windows.bins)):
             bins = np.floor(np.round((times - start) / width, 6)).astype(int)
             assert np.array_equal(row, np.bincount(bins[(bins >= 0) & (bins < length)], minlength=windows.bins))
@@ -151,4 +151,4 @@ def test_one_row_of_bins_is_cut_to_the_last_spike_as_each_window_would(first, wi
     for row, (start, length) in enumerate(zip(windows.starts, windows.lengths)):
         bins = np.floor(np.round((times - start) / width, 6)).astype(int)
         np.add.at(counts[row], bins[(bins >= 0) & (bins < length)], 1)
-    assert np.array_equal(np.bincount(Grid(windows).cells(times), minlength=counts.size).reshape(counts.shape), counts)
+    assert np.array_equal(np.bincount(Grid(windows).cells(times)[0], minlength=counts.size).reshape(counts.shape), counts)
