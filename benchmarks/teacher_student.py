@@ -8,7 +8,7 @@ decay |a − a'|/a; eigenvalues at fixed points matched through the latents' aff
 neurons and bins of |r − r'|/r (signals: RMS of the difference over the signal's sd). Number and stability of the fixed points are
 compared inside the region that the teacher's latents visit, widened by a fifth. One thread; seconds are process time.
 
-Gaussian fits take 1,000 warm rounds where --set does not say otherwise: after 400 the weakly unstable spiral is often still stable.
+Gaussian oscillations take 1,000 warm rounds where --set does not say otherwise: after 400 the weakly unstable spiral is often still stable.
 """
 
 import argparse
@@ -101,7 +101,7 @@ def main():
     given = {name: json.loads(value) for name, value in (pair.split("=") for pair in options.set)}
     for task in options.tasks:
         for observation in options.observations:
-            settings = nl.FitSettings(**(dict(warm_rounds=1000) if observation == "gaussian" else {}) | given)
+            settings = nl.FitSettings(**(dict(warm_rounds=1000) if (task, observation) == ("oscillation", "gaussian") else {}) | given)
             for inputs in options.inputs:
                 rows = []
                 for seed in options.seeds:

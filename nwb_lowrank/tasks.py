@@ -46,7 +46,6 @@ class Task:
 def tasks_of(options, sources: list) -> list:
     """One task a source, rank and seed. Places on DANDI are resolved once, here: every worker fits the same version."""
     from .sinks.names import upload_path
-    from .sinks.nwb import default_output
     from .sources.remote import find_remote, is_remote
 
     tasks, plain = [], {name: value for name, value in vars(options).items() if name not in ("run", "debug")}
@@ -59,7 +58,7 @@ def tasks_of(options, sources: list) -> list:
             source = output = Path(source).absolute()
         else:
             source = Path(source).absolute()  # workers may run elsewhere
-            output = Path(options.folder) / upload_path(source) if options.folder else default_output(Path(source))
+            output = _named(source, options.folder)
         for rank, seed in sweep:
             name = options.run_name
             name += f"-rank{rank}" * (len(options.rank) > 1) + f"-seed{seed}" * (len(options.seed) > 1)
@@ -67,6 +66,21 @@ def tasks_of(options, sources: list) -> list:
             given = plain | dict(file=str(source), rank=rank, seed=seed, run_name=name, output=target)
             tasks.append(Task(str(source), str(output.absolute()), name, given))
     return tasks
+
+
+def _named(source: Path, folder: str | None) -> Path:
+    from .sinks.names import NoSubject, upload_path
+    from .sinks.nwb import default_output
+
+    beside = default_output(source)
+    if folder is None:
+        return beside
+    try:
+        return Path(folder) / upload_path(source)
+    except NoSubject:
+        raise
+    except (OSError, ValueError):  # what cannot be read is a row of the table like any other failure
+        return Path(folder) / beside.name
 
 
 def run_task(task: dict) -> dict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import InitVar, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,8 @@ class Trials:
     origin : dict
         Where the numbers came from: enough to cut the same trials again.
     input_names : tuple of str, length D (or empty)
+    finite : bool
+        Counts are known to be finite: a large array need not be looked through once more.
 
     Raises
     ------
@@ -71,8 +73,9 @@ class Trials:
     table: pd.DataFrame = None
     origin: dict[str, Any] = field(default_factory=dict)
     input_names: tuple[str, ...] = ()
+    finite: InitVar[bool] = False
 
-    def __post_init__(self):
+    def __post_init__(self, finite: bool):
         counts = np.asarray(self.counts)
         if counts.ndim != 3:
             raise ValueError(
@@ -87,7 +90,8 @@ class Trials:
         counts = counts.astype(np.float32, copy=False)
         given = np.asarray(self.mask, bool)
         mask = _broadcast("mask", given, (B, T, N))
-        if not np.isfinite(counts.sum()) and not np.isfinite(counts).all():  # a sum needs no memory, and tells in all but odd cases
+        # A sum needs no memory, and tells in all but odd cases.
+        if not (finite or np.isfinite(counts.sum()) or np.isfinite(counts).all()):
             raise ValueError(
                 "Trials.counts must be finite; it holds NaN or infinity. Mark missing bins in `mask` instead "
                 "(Trials.from_arrays turns NaN into masked bins)."

@@ -78,7 +78,7 @@ DOORS = {
     "xarray": "sinks/tables.py",
     "sklearn": "initialise.py metrics/decoding.py metrics/few_shot.py",
     "matplotlib": "plots/*",
-    "numba": "searches/kernel.py",
+    "numba": "searches/lanes.py",
     "dask distributed": "batch.py",
 }
 

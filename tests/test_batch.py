@@ -47,6 +47,17 @@ def test_tasks_are_every_source_rank_and_seed(sessions, tmp_path):
     assert Task(made[0].source, "o", "fit0", made[0].options | dict(bin=0.1)).fingerprint != made[0].fingerprint
 
 
+def test_what_cannot_be_read_is_a_task_too(sessions, tmp_path):
+    """It fails alone, later, in the table: not the whole batch before it began."""
+    notes = tmp_path / "notes.nwb"
+    notes.write_text("not NWB")
+    good, bad = tasks([sessions[0], notes], tmp_path / "out")
+    assert good.output.endswith("sub-0_ses-a_desc-lowrank_behavior+ecephys.nwb") and bad.output == str(
+        tmp_path / "out" / "notes_lowrank.nwb"
+    )
+    assert "expected an NWB file (HDF5)" in run_task(vars(bad))["error"] and not results_in(tmp_path / "out")
+
+
 def test_two_recordings_must_not_write_the_same_run(sessions, tmp_path):
     with pytest.raises(ValueError, match="would both write run 'fit0'"):
         fit_all(tasks([sessions[0], sessions[0]], tmp_path), tmp_path)

@@ -136,10 +136,10 @@ def run(options) -> None:
     if len(options.file) * len(options.rank) * len(options.seed) > 1 or options.scheduler:
         return run_many(options, options.file)
     options = job.single(options)
+    path, results = job.fit_one(options, say=print)
     if options.dandiset:
         from ..sinks.dandi import write_yaml
 
         write_yaml(options.folder or ".", options.dandiset)
-    path, results = job.fit_one(options, say=print)
     print(f"\n{scores_text(results.scores)}\n\n{fixed_points_text(results.read()[1])}\n\nwritten: {path}")
     print(f"look at it: nwb-lowrank plot {shlex.quote(str(path))}")

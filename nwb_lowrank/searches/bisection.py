@@ -68,7 +68,7 @@ class Bisection:
         self.waiting = np.stack([low, high])[None]
         self.compile = self.compile and isinstance(self.field, Pieces)
         self.table = self.field.table() if self.compile else None
-        self.stopped = ""
+        self.stopped, self.until = "", np.inf
 
     def boxes_of(self, kind: int) -> np.ndarray:
         """(K, 2, R) that ended as one of boxes.PROVED ... STUCK."""
@@ -78,12 +78,12 @@ class Bisection:
         self, max_boxes: int, budget: float | None = None, on_round: Callable[[Looked], None] | None = None, first: bool = False
     ) -> None:
         """Rounds until nothing waits, or the boxes or the seconds are used up (`first`: or anything ended)."""
-        until = np.inf if budget is None else time.monotonic() + budget
+        self.until = np.inf if budget is None else time.monotonic() + budget
         with ThreadPoolExecutor(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()) as pool:
             while len(self.waiting) and not (first and any(map(len, (self.boxes_of(kind) for kind in range(4))))):
                 if self.boxes >= max_boxes:
                     self.stopped = f"after {self.boxes} boxes"
-                elif time.monotonic() >= until:
+                elif time.monotonic() >= self.until:
                     self.stopped = f"after {budget:g} seconds"
                 else:
                     self._round(pool, max_boxes - self.boxes)
@@ -158,7 +158,9 @@ class Bisection:
         # The first box alone would keep one core busy: it is soon handed back in parts.
         quota = 30 if len(chosen) < 4 else QUOTA
         limits = max(1, min(quota, most // len(chosen))), self.width(chosen).max() / 16, self.smallest
-        self._job(chosen[:0], limits)  # compiles, in one thread
+        began = time.monotonic()
+        self._job(chosen[:1], (0, *limits[1:]))  # compiles, in one thread, when nothing has yet: that is not searching
+        self.until += time.monotonic() - began
         parts = list(pool.map(self._job, np.array_split(chosen, min(len(chosen), 16)), [limits] * min(len(chosen), 16)))
         examined, kinds, boxes = sum(part[0] for part in parts), *(np.concatenate([part[i] for part in parts]) for i in (1, 2))
         # Without a bend and singular: the pseudo-inverse knows whether there is a continuum.
@@ -172,11 +174,12 @@ class Bisection:
         """One thread's share of a round."""
         from . import kernel  # where numba is
 
-        dims, space = (0.0,) * len(self.weight), np.empty((limits[0] + 2 * kernel.DEPTH + 16, 2, len(self.weight)))
+        dims, kinks = (0.0,) * len(self.weight), (0.0,) * len(self.field.kinks)
+        tables, space = kernel.tables(self.table), np.empty((limits[0] + 2 * kernel.DEPTH + 16, 2, len(self.weight)))
         matrices = self.field.linear, self.field.constant, self.field.error, self.field.blur, self.weight
         total, kinds, boxes = 0, [np.empty(0, int)], [space[:0].copy()]
         for box in chosen:
-            examined, *counts = kernel.search(dims, self.table, matrices, box, limits, space)
+            examined, *counts = kernel.search(dims, kinks, tables, matrices, box, limits, space)
             total += examined
             kinds.append(np.repeat(np.arange(5), counts))
             boxes.append(space[: sum(counts)].copy())

@@ -23,7 +23,9 @@ class Certified(Search):
 
     (up to rounding, which is bounded and added): the box shrinks to that, or is empty. Where z − Y (F(z) − z) is a contraction of
     the box into itself (Krawczyk's test, with the slopes of φ in the box) it holds exactly one fixed point; where no unit
-    bends (δ = 0) one linear system gives it; other boxes are cut in two. A part of a box looks only at its parent's bent units.
+    bends (δ = 0) one linear system gives it; other boxes are cut in two. Compiled code also takes the combination y · (F(z) − z) that is
+    likely to be furthest from 0: y · n φ lies below one line a unit, which may touch φ where it is convex and cross it where it is not
+    (the sign of y · n_i says which), so that the plane above their sum empties half of the boxes that are left.
 
     Parameters
     ----------
@@ -36,7 +38,7 @@ class Certified(Search):
     max_boxes : int
         Boxes to examine before giving up with what was found.
     budget : float or None
-        Seconds to search before giving up with what was found; None: no limit.
+        Seconds to search before giving up with what was found; None: no limit. Compiling (the first time, some ten seconds) is not counted.
     state : str or None
         A file (.npz) for the boxes still waiting when a search gives up; the next one with the same file goes on from there.
     compile : bool

@@ -9,6 +9,7 @@ import numpy as np
 from .base import EPS, Dynamics
 
 NOWHERE = 1e300
+LANES = 8  # units that compiled code takes together
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,15 +109,19 @@ class Pieces:
             stray = np.maximum(stray, np.abs(piece - slope))
         return stray
 
-    def table(self) -> tuple[np.ndarray, ...]:
-        """What `kernel.search` reads: every array contiguous, a row a unit, its kinks rising."""
+    def table(self) -> np.ndarray:
+        """What `kernel.search` reads: the rows of `lanes`, kinks rising; units that do nothing fill up the last LANES, and one more."""
         order = np.argsort(self.kinks, axis=0, kind="stable")
         kinks, jumps = np.take_along_axis(self.kinks, order, 0), np.take_along_axis(self.jumps, order, 0)
-        there = np.where(kinks == NOWHERE, 0.0, kinks)
-        slopes = self.slope + np.concatenate([0 * kinks[:1], np.cumsum(jumps, 0)])
-        levels = self.level - np.concatenate([0 * kinks[:1], np.cumsum(jumps * there, 0)])
-        parts = self.m, self.n.T, self.drive, self.slack, kinks.T, self.phi(there).T, slopes.T, levels.T
-        return tuple(np.ascontiguousarray(part) for part in parts)
+        values = self.phi(np.where(kinks == NOWHERE, 0.0, kinks))
+        single = [self.drive, np.maximum(self.slack, 1 / NOWHERE), self.level, self.slope]
+        parts = np.concatenate([self.m.T, self.n, single, kinks, jumps, values])
+        # Rows that begin a multiple of 4 KiB apart would drive each other out of the cache.
+        columns = -(-len(self.m) // LANES) + 1
+        table = np.zeros((len(parts), LANES * (columns + 1 - columns % 2)))
+        table[2 * len(self.n) + 1], table[2 * len(self.n) + 4 :][: len(kinks)] = 1.0, NOWHERE
+        table[:, : len(self.m)] = parts
+        return table
 
     def _slope_at(self, x: np.ndarray) -> np.ndarray:
         return self.slope + sum(jump * (x > kink) for kink, jump in zip(self.kinks, self.jumps, strict=True))

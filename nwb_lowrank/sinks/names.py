@@ -11,6 +11,10 @@ from .nwb import default_output
 ORGANISED = re.compile(r"(sub-[^_/]+)(_[a-z]+-[^_]+)*_[a-z]+(\+[a-z]+)*\.nwb")
 
 
+class NoSubject(ValueError):
+    """A recording that DANDI does not take."""
+
+
 def upload_path(source, name: str | None = None) -> Path:
     """Where the results of a recording belong in a dandiset, relative to it.
 
@@ -28,8 +32,10 @@ def upload_path(source, name: str | None = None) -> Path:
 
     Raises
     ------
-    ValueError
+    NoSubject
         A recording without a subject, which DANDI does not take.
+    OSError, ValueError
+        It cannot be read.
     """
     name = PurePosixPath(name or str(source)).name.removesuffix(".zarr")
     match = ORGANISED.fullmatch(name)
@@ -46,7 +52,7 @@ def _made_up(source) -> tuple[str, re.Match]:
         kinds = ["behavior"] * bool(behavior_series(nwb))
         kinds += ["ecephys"] * (nwb.units is not None) + ["ophys"] * bool(roi_series(nwb))
     if not subject:
-        raise ValueError(f"upload_path: '{source}' has no subject, and DANDI names files by it. Add nwbfile.subject, or pass --output.")
+        raise NoSubject(f"upload_path: '{source}' has no subject, and DANDI names files by it. Add nwbfile.subject, or pass --output.")
     entities = [f"sub-{_label(subject)}"] + [f"ses-{_label(session)}"] * bool(session)
     name = "_".join([*entities, "+".join(kinds or ["ecephys"])]) + ".nwb"
     return name, ORGANISED.fullmatch(name)

@@ -79,6 +79,7 @@ def cut_trials(
         held_out=_held_out(recording),
         table=windows.table,
         origin=dict(origin, kind=recording.kind, cut=cut, dropped=list(windows.dropped), **facts),
+        finite=recording.kind == "spikes",
         **fields,
         **given,
     )

@@ -1,4 +1,4 @@
-"""Finding things by a bare name, by (the end of) a path, or by a pattern."""
+"""Finding things by a bare name, by (the end of) a path, by the name of what holds them, or by a pattern."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 
 def find(named: Mapping[str, object], name: str, who: str, kind: str) -> tuple[str, object]:
-    """The path and object of a bare name or of (the end of) a path.
+    """The path and object of a bare name, of (the end of) a path, or of the container of one thing only ('Fluorescence').
 
     Raises
     ------
@@ -19,6 +19,7 @@ def find(named: Mapping[str, object], name: str, who: str, kind: str) -> tuple[s
     """
     wanted = clean(name)
     paths = [wanted] if wanted in named else [path for path in named if path.endswith("/" + wanted)]
+    paths = paths or [path for path in named if f"/{wanted}/" in f"/{path}"]
     if len(paths) == 1:
         return paths[0], named[paths[0]]
     if paths:

@@ -32,7 +32,7 @@ from .remote import find_remote, is_remote
 
 RESULTS_MODULE = "lowrank_rnn"  # our own results; never data
 MOST_HASHED = 4 << 30  # bytes: larger files are told apart by identifier and object_id alone
-PIECE = 4 << 20  # bytes hashed at a time
+PIECE = 1 << 20  # bytes hashed at a time
 SENTENCE = re.compile(r"[A-Za-z_.]+: |Trials|Results")  # how an error of this package begins
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 NOT_BEHAVIOR = (ElectricalSeries, PatchClampSeries, ImageSeries, IndexSeries, AnnotationSeries, DecompositionSeries,
@@ -133,11 +133,11 @@ def _hashed(source) -> Iterator[Callable[[], str | None]]:
 
 
 def _sha256(path) -> str:
-    """In large pieces: between them the reading has to wait."""
-    digest = hashlib.sha256()
+    """In large pieces: between them the reading has to wait. One buffer for all: new memory would cost a third of the hashing."""
+    digest, buffer = hashlib.sha256(), memoryview(bytearray(PIECE))
     with open(path, "rb", buffering=0) as file:
-        while piece := file.read(PIECE):
-            digest.update(piece)
+        while size := file.readinto(buffer):
+            digest.update(buffer[:size])
     return digest.hexdigest()
 
 

@@ -11,7 +11,7 @@ from pynwb.ecephys import ElectricalSeries
 from pynwb.ophys import RoiResponseSeries
 
 from . import _nwb_file as file
-from ._names import find, is_pattern, matching
+from ._names import clean, find, is_pattern, matching
 from ._signal import Signal, frame_interval, over_baseline
 
 KIND = "ROI response series"
@@ -67,7 +67,7 @@ def _one(nwb, rois: dict, name: str | None) -> Signal:
     if name is None:
         path, series = next(iter(rois.items()))
     else:
-        known = any(path == name or path.endswith(name.strip("/")) for path in rois)
+        known = any(f"/{clean(name)}/" in f"/{path}/" for path in rois)
         path, series = find(rois if known or not every else {**rois, **every}, name, "read_nwb", KIND)
     times, values = _samples(path, series)
     return _signal(_columns(series, values.shape[1]), times, values, path, series.unit)

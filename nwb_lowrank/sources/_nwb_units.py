@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from . import _nwb_file as file
-from ._spikes import Spikes, extent_of, split_times
+from ._spikes import Spikes, extent_of, parts, split_times
 from ._windows import merge
 
 NOT_QUERIED = ("spike_times", "obs_intervals", "waveform_mean", "waveform_sd", "waveforms", "spike_amplitudes")
@@ -63,7 +63,7 @@ def _observed(units) -> tuple[np.ndarray, ...] | None:
         return None
     flat, ends = _ragged(units, "obs_intervals")
     flat = flat.reshape(-1, 2)
-    return tuple(np.split(flat, ends[:-1])) if (flat[:, 1] > flat[:, 0]).any() else None
+    return tuple(parts(flat, ends)) if (flat[:, 1] > flat[:, 0]).any() else None
 
 
 def _union(observed: tuple[np.ndarray, ...]) -> tuple[float, float]:

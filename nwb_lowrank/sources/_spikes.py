@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +12,7 @@ import pandas as pd
 from ._windows import ROUND, Grid, Windows, bin_of, covered, merge, query
 
 DERIVED = ("n_spikes", "rate", "isi_violation", "presence")  # columns that spikes tell
+AT_ONCE, PAGE = 16, 1024  # units whose counts get their memory together; numbers in a page of memory
 REFRACTORY = 0.0015  # seconds: closer spikes of one unit are a violation
 PRESENCE_BINS = 100  # equal parts of the time a unit was observed
 
@@ -79,14 +81,19 @@ class Spikes:
         Ones are added where the spikes fall, one unit after the other: its counts lie together in memory, hence in the processor's
         cache. Windows that overlap count a spike twice.
         """
-        mask, whole = self._mask(windows), Grid(windows)
+        mask, grid = self._mask(windows), Grid(windows)
         counts, counted = np.zeros((len(self.times), len(windows.starts), windows.bins), np.float32), 0
-        for unit, times in enumerate(self.times):
-            cells = whole.cells(times)
-            recorded = mask[..., unit % mask.shape[-1]]
-            cells = cells if recorded.all() else cells[recorded.reshape(-1)[cells]]
-            np.add.at(counts[unit].reshape(-1), cells, np.float32(1))
-            counted += len(cells)
+        always = mask.all((0, 1))
+        with ThreadPoolExecutor(1) as beside:
+            ready = [beside.submit(_touch, counts[first : first + AT_ONCE]) for first in range(0, len(counts), AT_ONCE)]
+            for first, touched in zip(range(0, len(counts), AT_ONCE), ready):
+                found = grid.cells(*self.times[first : first + AT_ONCE])
+                touched.result()
+                for unit, cells in enumerate(found, start=first):
+                    column = unit % mask.shape[-1]
+                    cells = cells if always[column] else cells[mask[..., column].reshape(-1)[cells]]
+                    np.add.at(counts[unit].reshape(-1), cells, np.float32(1))
+                    counted += len(cells)
         facts = dict(spikes_counted=counted, spikes_of_units=int(sum(map(len, self.times))), spikes_not_finite=self.not_finite)
         return counts.transpose(1, 2, 0), mask, facts
 
@@ -125,6 +132,11 @@ class Spikes:
         return np.array([_presence(times, part) for times, part in zip(self.times, self._seconds()[1])])
 
 
+def _touch(zeros: np.ndarray) -> None:
+    """Make the system find the memory of new zeros now, beside other work, and not when they are first counted up."""
+    zeros.reshape(-1)[::PAGE] = 0
+
+
 def _number_within(times: np.ndarray, intervals: np.ndarray) -> int:
     return int((np.searchsorted(times, intervals[:, 1], "right") - np.searchsorted(times, intervals[:, 0])).sum())
 
@@ -141,13 +153,19 @@ def _presence(times: np.ndarray, intervals: np.ndarray) -> float:
 
 def split_times(flat: np.ndarray, ends: np.ndarray) -> tuple[np.ndarray, ...]:
     """Finite, rising spike times of every unit, from the times of all and where each unit's end."""
-    parts = np.split(flat, ends[:-1])
+    each, firsts = parts(flat, ends), np.r_[0, ends[:-1]]
     rising = flat[1:] >= flat[:-1]  # False beside a NaN
     rising[(ends[:-1] - 1)[(ends[:-1] > 0) & (ends[:-1] < len(flat))]] = True
-    edges = [part[[0, -1]] for part in parts if len(part)]
+    spiking = ends > firsts
+    edges = flat[np.r_[firsts[spiking], ends[spiking] - 1]]
     if rising.all() and np.isfinite(edges).all():
-        return tuple(parts)
-    return tuple(sorted_finite(part) for part in parts)
+        return tuple(each)
+    return tuple(sorted_finite(part) for part in each)
+
+
+def parts(flat: np.ndarray, ends: np.ndarray) -> list[np.ndarray]:
+    """The rows of every unit (np.split takes a millisecond for 200)."""
+    return [flat[first:end] for first, end in zip([0, *ends[:-1].tolist()], ends.tolist())]
 
 
 def sorted_finite(times: np.ndarray) -> np.ndarray:

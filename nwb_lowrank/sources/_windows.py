@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 ROUND = 6  # decimals of a bin: times are floats, and 0.3 / 0.1 must be the third bin's edge, not just below it
+NEAR = 1e-5  # of a bin: further from an edge neither rounding nor the clock's last digits change a time's bin
 CHUNK_BINS = 100
 MOST_BINS = 1_000_000_000  # of a recording: eleven days of milliseconds
 QUERY_METHODS = {"str", "isin", "between", "isna", "notna", "isnull", "notnull", "abs", "contains", "startswith",
@@ -203,9 +205,13 @@ def covered(windows: Windows, intervals: np.ndarray, tolerance: float) -> np.nda
     intervals = merge(intervals, tolerance)
     if not len(intervals):
         return np.zeros((len(windows.starts), windows.bins), bool)
-    left = windows.starts[:, None] + np.arange(windows.bins) * windows.width
+    inside = windows.inside
+    row = np.searchsorted(intervals[:, 0], windows.starts + tolerance, side="right") - 1
+    partly = np.flatnonzero((row < 0) | (windows.stops > intervals[row, 1]))
+    left = windows.starts[partly, None] + np.arange(windows.bins) * windows.width
     row = np.searchsorted(intervals[:, 0], left + tolerance, side="right") - 1
-    return (row >= 0) & (left + windows.width <= intervals[row, 1] + tolerance) & windows.inside
+    inside[partly] &= (row >= 0) & (left + windows.width <= intervals[row, 1] + tolerance)
+    return inside
 
 
 def within(times: np.ndarray, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
@@ -218,29 +224,46 @@ class Grid:
     """All bins of some windows, numbered window * bins + bin: what can be worked out once for many units."""
 
     def __init__(self, windows: Windows):
-        slack = 10.0**-ROUND * windows.width  # what `bin_of` may round into the window
+        last = np.spacing(np.abs([windows.starts, windows.stops]).max())  # digit of the clock
+        slack = 10.0**-ROUND * windows.width + 2 * last  # what `bin_of` may round into the window
         self.edges = np.concatenate([windows.starts - slack, windows.stops + slack])
-        self.width, self.bins = windows.width, windows.bins
-        self.tiled = bool((windows.starts[1:] > windows.starts[:-1]).all() and (windows.starts[1:] <= windows.stops[:-1]).all())
-        each = np.arange(len(windows.starts))
-        self.order = np.concatenate([each, each[:-1]]) if self.tiled else each
-        self.starts, self.lengths = windows.starts[self.order], windows.lengths[self.order].astype(np.uint64)
-        self.numbers, self.even = self.order * self.bins, bool((windows.lengths == self.bins).all())
+        self.starts, self.lengths, self.width, self.bins = windows.starts, windows.lengths.astype(np.uint64), windows.width, windows.bins
+        self.numbers, self.even = np.arange(len(self.starts)) * self.bins, bool((windows.lengths == self.bins).all())
+        self.total = int(self.numbers[-1] + self.lengths[-1])
+        clock = (self.starts - self.starts[0]) / self.width - self.numbers
+        whole = bool((windows.lengths[:-1] == self.bins).all())
+        self.regular = whole and last < NEAR / 10 * self.width and bool((np.abs(clock) < NEAR / 10).all())
 
     def spans(self, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(B,) index of the first of the sorted times in each window, and how many there are, a little beyond the windows' edges."""
         first, end = np.searchsorted(times, self.edges).reshape(2, -1)
         return first, end - first
 
-    def cells(self, times: np.ndarray) -> np.ndarray:
-        """The bin of every one of the sorted times that is inside a window, in no order."""
+    def cells(self, *units: np.ndarray) -> list[np.ndarray]:
+        """The bins of those of each unit's sorted times that are inside a window, in no order."""
+        return self._of_one_row(units) if self.regular else [self._of_each(times) for times in units]
+
+    def _of_one_row(self, units: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Windows that follow one another are one row of bins: only near an edge does `bin_of` have to tell which side a time is on."""
+        ends = self.edges[[0, -1]]
+        spans = [slice(*times.searchsorted(ends)) for times in units]
+        times = np.concatenate([times[span] for times, span in zip(units, spans)])
+        past = times - (self.starts[0] - NEAR * self.width)
+        past *= 1 / self.width
+        whole = np.floor(past)
+        past -= whole
+        cells, (close,) = whole.astype(np.int64), (past < 2 * NEAR).nonzero()
+        window = np.minimum(cells[close] // self.bins, len(self.starts) - 1)
+        cells[close] = fixed = bin_of(times[close], self.starts[window], self.width) + window * self.bins
+        last = np.cumsum([span.stop - span.start for span in spans])
+        found = [cells[first:end] for first, end in zip([0, *last], last)]
+        if ((fixed >= 0) & (fixed < self.total)).all():
+            return found
+        return [some[slice(*some.searchsorted((0, self.total)))] for some in found]
+
+    def _of_each(self, times: np.ndarray) -> np.ndarray:
         first, number = self.spans(times)
-        if self.tiled:  # the times as they lie, each for the last window that it may be in; those near edges for the one before as well
-            twice = first[:-1] + number[:-1] - first[1:]
-            times = np.concatenate([times[first[0] : first[-1] + number[-1]], times[_indices(first[1:], twice)]])
-            number = np.concatenate([np.diff(first), number[-1:], twice])
-        else:
-            times = times[_indices(first, number)]
+        times = times[_indices(first, number)]
         bins = bin_of(times, np.repeat(self.starts, number), self.width)
         fits = bins.view(np.uint64) < (self.bins if self.even else np.repeat(self.lengths, number))  # numbers below 0 are huge there
         bins += np.repeat(self.numbers, number)

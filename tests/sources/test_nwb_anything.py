@@ -1,5 +1,6 @@
 """Any content, legal or not: exact counts, or one sentence."""
 
+import os
 import shutil
 
 import h5py
@@ -12,7 +13,8 @@ from nwb_lowrank.sources._windows import merge
 from nwb_lowrank.sources.inventory import inventory
 from nwb_lowrank.sources.nwb import read_nwb
 
-QUICK = settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+EXAMPLES = int(os.environ.get("NWB_LOWRANK_EXAMPLES", 60))  # thousands, now and then
+QUICK = settings(max_examples=EXAMPLES, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 TICKS = st.integers(-300, 3000)  # hundredths of a second: many fall on edges
 ODD = st.sampled_from([float("nan"), float("inf"), float("-inf"), 1e3, -1e3, 0.1 + 0.2, 1e-12])
 TIMES = st.lists(st.one_of(TICKS.map(lambda tick: tick / 100), ODD), max_size=25)

@@ -132,7 +132,23 @@ def test_every_way_of_windows_counts_as_the_formula_says(kind):
         grid = np.round(rng.uniform(0, 9, 500) / width) * width
         near = windows.stops + rng.choice([1e-7, -1e-7, 4e-9], len(windows.stops)) * width
         times = np.sort(np.concatenate([rng.uniform(-1, 10, 500), grid, np.nextafter(grid, 9), windows.starts, windows.stops, near]))
-        counts = np.bincount(Grid(windows).cells(times), minlength=len(windows.starts) * windows.bins)
+        counts = np.bincount(Grid(windows).cells(times)[0], minlength=len(windows.starts) * windows.bins)
         for start, length, row in zip(windows.starts, windows.lengths, counts.reshape(-1, windows.bins)):
             bins = np.floor(np.round((times - start) / width, 6)).astype(int)
             assert np.array_equal(row, np.bincount(bins[(bins >= 0) & (bins < length)], minlength=windows.bins))
+
+
+@pytest.mark.parametrize("first", [0.0, -3.7, 12345.678, 1.6e9])
+@pytest.mark.parametrize("width", [0.001, 0.005, 1 / 30, 0.1, 2.0**-7])
+def test_one_row_of_bins_is_cut_to_the_last_spike_as_each_window_would(first, width):
+    """Times on edges, a few millionths of a bin beside them, and anywhere, also outside."""
+    rng = np.random.default_rng(5)
+    windows = chunk_windows(np.array([[first, first + 777.4 * width]]), width, 100 * width)
+    edges = first + rng.integers(-3, 782, 3000) * width
+    beside = edges + rng.choice([-2e-5, -1e-5, -6e-7, -5.1e-7, -4.9e-7, -1e-9, 0, 1e-9, 1e-6, 1e-5, 2e-5], 3000) * width
+    times = np.sort(np.concatenate([edges, beside, rng.uniform(first - width, first + 779 * width, 3000), windows.starts, windows.stops]))
+    counts = np.zeros((len(windows.starts), windows.bins), int)
+    for row, (start, length) in enumerate(zip(windows.starts, windows.lengths)):
+        bins = np.floor(np.round((times - start) / width, 6)).astype(int)
+        np.add.at(counts[row], bins[(bins >= 0) & (bins < length)], 1)
+    assert np.array_equal(np.bincount(Grid(windows).cells(times)[0], minlength=counts.size).reshape(counts.shape), counts)

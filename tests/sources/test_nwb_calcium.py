@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pynwb import TimeSeries
 from pynwb.ecephys import ElectricalSeries
+from pynwb.ophys import Fluorescence
 
 from nwb_lowrank.sources._signal import running_percentile
 from nwb_lowrank.sources.nwb import read_nwb
@@ -41,6 +42,19 @@ def test_neuropil_is_subtracted_from_its_own_roi(make_calcium, write):
     cut = json.loads(json.dumps(trials.origin["cut"]))
     assert cut["neuropil"] == "ophys/Fluorescence/neuropil" and cut["neuropil_weight"] == 0.6
     assert np.array_equal(read_nwb(path, **cut).counts, trials.counts)
+
+
+def test_a_series_goes_by_the_name_of_its_container_too(make_calcium):
+    """Pipelines call every series RoiResponseSeries; its container says what it is."""
+    nwb = make_calcium(dict(RoiResponseSeries=(traces() + 10, dict(rate=RATE))))
+    plane = nwb.processing["ophys"]["ImageSegmentation"]["PlaneSegmentation"]
+    nwb.processing["ophys"].add(around := Fluorescence(name="Neuropil"))
+    region = plane.create_roi_table_region(description="rois", region=[0, 1, 2, 3])
+    around.create_roi_response_series(name="RoiResponseSeries", data=traces(seed=1), rois=region, unit="a.u.", rate=RATE)
+    cut = read_nwb(nwb, chunk=1.0, signal="Fluorescence", neuropil="Neuropil").origin["cut"]
+    assert (cut["signal"], cut["neuropil"]) == ("ophys/Fluorescence/RoiResponseSeries", "ophys/Neuropil/RoiResponseSeries")
+    with pytest.raises(ValueError, match="'RoiResponseSeries' is ambiguous"):
+        read_nwb(nwb, chunk=1.0, signal="RoiResponseSeries")
 
 
 def naive_percentile(times, values, seconds, percentile):
