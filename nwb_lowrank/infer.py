@@ -14,6 +14,8 @@ from .results import Fit, Posterior
 from .smoother import backward_sample, smoothing_weights
 from .trials import Trials
 
+ENTRIES = 2**23  # of rates held at once: 32 MB
+
 
 @torch.no_grad()
 def infer(
@@ -130,8 +132,13 @@ def _smooth_batch(model, proposal, y, u, seen, particles, draws, repeats, genera
 
 
 def _drawn(model, path) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Mean and mean square of z (B, T, R) and mean rates (B, T, N) of trajectories (S, B, T, R), one after the other."""
-    return path.mean(0), path.square().mean(0), sum(model.observation.mean_path(z) for z in path) / len(path)
+    """Mean and mean square of z (B, T, R) and mean rates (B, T, N) of trajectories (S, B, T, R).
+
+    One trajectory after the other, but for observations with memory: these walk bin by bin, and do so with many at once.
+    """
+    size = max(1, ENTRIES // (path[0, ..., 0].numel() * model.neurons)) if model.observation.reach else 1
+    rates = sum(model.observation.mean_path(some).sum(0) for some in path.split(size))
+    return path.mean(0), path.square().mean(0), rates / len(path)
 
 
 def _weighed(model, filtered, u) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 
 import numpy as np
 import pandas as pd
@@ -10,8 +11,11 @@ import torch
 from problems import exact, linear_world, poisson_world, randomise, repeat, state_space, trials_of, within
 
 from nwb_lowrank.infer import infer
+from nwb_lowrank.model import LowRankRNN
+from nwb_lowrank.observations import Poisson, SpikeHistory
 from nwb_lowrank.proposals import Bootstrap, Encoder, LinearGaussian
 from nwb_lowrank.results import Fit, FitSettings
+from nwb_lowrank.trials import Trials
 
 ARRAYS = ("latents", "latents_sd", "rates", "log_evidence", "ess")
 
@@ -134,3 +138,17 @@ def test_progress_is_told_per_batch():
 def test_trials_of_another_size_are_refused_with_the_mend():
     with pytest.raises(ValueError, match="expects 8 neurons; the trials have 5. Build it with neurons="):
         infer(encoder_fit(poisson_world()), trials_of(poisson_world(neurons=5)), device="cpu")
+
+
+def test_draws_walked_together_are_draws_walked_alone(monkeypatch):
+    """A model with memory goes bin by bin: with many trajectories at once for speed, which changes no more than rounding."""
+    model = randomise(
+        LowRankRNN(rank=2, units=4, neurons=3, observation=Poisson(history=SpikeHistory(bins=3, basis=2))), scale=0.1
+    ).double()
+    trials = Trials.from_arrays(np.random.default_rng(0).poisson(0.5, (3, 6, 3)), bin_width=0.02)
+    fitted, rates = Fit(model, Bootstrap(), FitSettings(), 0, pd.DataFrame()), []
+    for entries in (2**23, 2 * 3 * 6 * 3, 1):
+        monkeypatch.setattr(sys.modules["nwb_lowrank.infer"], "ENTRIES", entries)
+        rates.append(infer(fitted, trials, particles=20, draws=5).rates)
+    for others in rates[1:]:
+        np.testing.assert_allclose(others, rates[0], rtol=1e-12)
