@@ -57,6 +57,11 @@ def calcium_events(fit: Fit, trials: Trials, posterior: Posterior) -> Events:
     ------
     TypeError, ValueError
         Another observation model; a posterior without draws, or of other trials.
+
+    Notes
+    -----
+    The AR(1) model of Vogelstein et al. 2010 has no noise of measurement. Where there is some, the fitted γ is too small and part of
+    a transient is taken for noise: in simulations at three times the noise per event, events were ranked well and counted a third too few.
     """
     model = fit.model.observation
     if not hasattr(model, "events"):

@@ -56,8 +56,8 @@ class Training:
         self.identity = dict(
             model=recipe(model), proposal=recipe(proposal), settings=asdict(settings), seed=seed, trials=fingerprint(trials)
         )
-        scheme = multinomial if settings.multinomial else systematic
-        self.scheme = with_gradient(scheme) if settings.resampling_gradient else scheme
+        self.resampler = multinomial if settings.multinomial else systematic
+        self.scheme = with_gradient(self.resampler) if settings.resampling_gradient else self.resampler
         self.data = tensors(trials, self.model.m)
         self.recorded = int(trials.mask.any(-1).sum())  # bins, all trials together: what one prior stands against
         keep = settings.validation if len(trials) > 1 else 0.0
@@ -125,7 +125,7 @@ class Training:
         try:
             path, evidence, ess = smoothed(
                 self.model, self.proposal, batch, particles=2 * s.particles, draws=4, generator=generator,
-                resample=adaptive(s.resample_threshold, systematic),
+                resample=adaptive(s.resample_threshold, self.resampler),
             )  # fmt: skip
         except torch.linalg.LinAlgError:
             return None, None

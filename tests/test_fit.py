@@ -68,6 +68,13 @@ def test_same_seed_same_bytes(options):
     assert bytes_of(run(dataclasses.replace(QUICK, **options))) == first
 
 
+@pytest.mark.parametrize("stage", [dict(steps=0), dict(warm_rounds=0)], ids=["warm start", "steps"])
+def test_multinomial_resampling_is_used_in_both_stages(stage):
+    settings = dataclasses.replace(QUICK, resample_threshold=1.0, **stage)
+    one, other = (bytes_of(run(dataclasses.replace(settings, multinomial=multinomial)))["model.m"] for multinomial in (False, True))
+    assert one != other
+
+
 def test_another_seed_is_another_fit():
     assert bytes_of(run(seed=1)) != uninterrupted()
 
