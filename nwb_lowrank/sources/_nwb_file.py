@@ -26,7 +26,7 @@ from pynwb.image import ImageSeries, IndexSeries
 from pynwb.misc import AnnotationSeries, DecompositionSeries
 from pynwb.ophys import RoiResponseSeries
 
-from ._nwb_hdf5 import Column, Tables, tables_of
+from ._nwb_hdf5 import Column, Tables, tables_of, values
 from ._nwb_zarr import is_zarr, open_zarr
 from .remote import find_remote, is_remote
 
@@ -265,7 +265,10 @@ def _numeric(series: TimeSeries) -> bool:
 
 def read(data) -> np.ndarray:
     """An array of a dataset, a list or a wrapped (DataIO) array."""
-    return np.asarray(getattr(data, "data", data)[:] if not isinstance(data, np.ndarray) else data)
+    if isinstance(data, np.ndarray):
+        return data
+    data = getattr(data, "data", data)
+    return values(data) if isinstance(data, h5py.Dataset) else np.asarray(data[:])
 
 
 def series_times(series: TimeSeries) -> np.ndarray:

@@ -8,7 +8,7 @@ from pynwb import NWBHDF5IO
 from pynwb.epoch import TimeIntervals
 
 from nwb_lowrank.sources import _nwb_file as file
-from nwb_lowrank.sources._nwb_hdf5 import tables_of
+from nwb_lowrank.sources._nwb_hdf5 import LARGE_CHUNK, tables_of, values
 from nwb_lowrank.sources._nwb_units import read_spikes
 from nwb_lowrank.sources.nwb import read_nwb
 
@@ -86,3 +86,30 @@ def _outside(opened):
 def _no_zone(opened):
     del opened["session_start_time"]
     opened["session_start_time"] = "2020-01-01T00:00:00"
+
+
+BIG = LARGE_CHUNK // 8  # numbers of the smallest chunk that is read straight
+
+
+@pytest.mark.parametrize("options", [
+    dict(chunks=(BIG,)), dict(chunks=(BIG,), maxshape=(None,)), dict(chunks=(BIG,), dtype=">f8"), dict(chunks=(BIG,), compression="gzip"),
+    dict(chunks=(BIG // 2,)), dict(chunks=None), dict(chunks=(2 * BIG,), dtype="i8"), dict(chunks=(4 * BIG,)),
+])  # fmt: skip
+def test_values_of_a_dataset_however_it_is_stored(tmp_path, options):
+    expected = np.random.default_rng(0).integers(0, 1 << 40, 2 * BIG + 3)
+    with h5py.File(tmp_path / "a.h5", "w") as opened:
+        if options["chunks"] == (4 * BIG,):  # larger than the dataset
+            options = options | dict(maxshape=(None,))
+        opened.create_dataset("x", data=expected, **options)
+    with h5py.File(tmp_path / "a.h5") as opened:
+        found = values(opened["x"])
+        assert found.dtype == opened["x"].dtype and np.array_equal(found, expected)
+
+
+def test_chunks_never_written_hold_the_fill_value(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as opened:
+        stored = opened.create_dataset("x", (3 * BIG,), float, chunks=(BIG,), fillvalue=7.0)
+        stored[:BIG] = 1.0
+    with h5py.File(tmp_path / "a.h5") as opened:
+        found = values(opened["x"])
+    assert (found[:BIG] == 1).all() and (found[BIG:] == 7).all()
