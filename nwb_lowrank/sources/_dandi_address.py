@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from urllib.parse import quote, unquote
 
-ID, VERSION = r"(?P<dandiset>\d{6})", r"(?P<version>\d+\.\d+\.\d+|draft)"
+ID, VERSION = r"(?P<dandiset>\d{6})", r"(?P<version>\d+(?:\.\d+)+|draft)"
 FORMS = (
     rf"dandi://(?:(?P<instance>[A-Za-z][-\w.]*|[-\w.]+:\d+)/)?{ID}(?:[@/]{VERSION})?(?:/(?P<path>.*))?",
     rf"(?:DANDI:)?{ID}(?:[@/]{VERSION})?(?:/(?P<path>.*))?",

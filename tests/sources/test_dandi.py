@@ -151,6 +151,7 @@ def test_waiting_can_be_interrupted(dandi, monkeypatch):
 @pytest.mark.parametrize("address, faults, error, sentence", [
     ("DANDI:000009", [], FileNotFoundError, r"has no dandiset 000009 \(404\)"),
     ("DANDI:000001/9.9.9", [], FileNotFoundError, r"no version 9.9.9; it has 0.240101.0001, 0.240202.0002, draft"),
+    ("DANDI:000001/9.9", [], FileNotFoundError, r"no version 9.9; it has 0.240101.0001, 0.240202.0002, draft"),
     ("DANDI:000001/draft/sub-9/", [], FileNotFoundError, "no asset matches 'sub-9/'"),
     ("DANDI:000001/draft", [], ValueError, r"expected one NWB asset .* got 4: .*; Name one|expected one NWB asset"),
     ("DANDI:000002", [], PermissionError, r"embargoed or private and needs a token \(401\).*_API_KEY"),
