@@ -11,7 +11,8 @@ def add(commands):
     command = commands.add_parser(
         "uncertainty", help="bootstrap over trials: how sure are score and eigenvalues",
         description="Draw trials with replacement: test trials for the score of the fit as it is, then training trials for refits, whose "
-        "decay and eigenvalues at every fixed point show how much the recording leaves open.",
+        "decay and eigenvalues at every fixed point show how much the recording leaves open. Refits go on from the fit: intervals beside "
+        "its estimate say that it had not converged.",
         epilog="example: nwb-lowrank uncertainty session_lowrank.nwb --refits 20",
     )  # fmt: skip
     command.set_defaults(run=run)
