@@ -1,7 +1,7 @@
 """EEG (PhysioNet S001R01, eyes open): how far what the model generates is from the recording, over seeds.
 
     python benchmarks/eeg.py --train EEG_data_zscored_rebuilt_60s.npy --data EEG_data_smoothed.npy [--seeds 0 1 2]
-        [--set validation=0.0 warm_rounds=1500 steps=0 averaging=0.1]      # all segments train, many more rounds: blinks are rare
+        [--set validation=0.0 warm_rounds=4000 steps=0 averaging=0.1]      # all segments train, many more rounds: blinks are rare
 
 Trained on 50-sample segments of one minute of 64 channels at 160 Hz. From a state drawn from the posterior of the first segment the
 model runs freely for as many samples as were recorded; what it generates is treated as the evaluation data were,
