@@ -143,7 +143,7 @@ def readers(store: str, asset: dict) -> dict:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--gb", type=float, default=1.0)
     parser.add_argument("--latency", type=float, default=0.02)
@@ -160,7 +160,10 @@ def main() -> None:
         with Server(options.folder, {"000001": {"versions": {"draft": [asset]}}}) as server:
             for name, opened in readers(server.store, asset).items():
                 if not options.readers or name in options.readers:
-                    measure(name, opened, server, touched.total(), local, options)
+                    try:
+                        measure(name, opened, server, touched.total(), local, options)
+                    except ModuleNotFoundError as error:
+                        print(f"  {name:<26} not run: {error}", flush=True)
             measure("download, verify, read", lambda: downloaded(server, asset, options.folder), server, touched.total(), local, options)
 
 
