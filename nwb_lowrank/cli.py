@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import pkgutil
+import re
 import sys
 import warnings
 from pathlib import Path
@@ -18,6 +19,9 @@ DESCRIPTION = """Fit stochastic low-rank RNNs to recordings in NWB, find their f
 Begin with:   nwb-lowrank info FILE      (what is in the file, and a fit command for it)
               nwb-lowrank demo           (the whole job on a simulated recording)"""
 FIRST = ("info", "fit", "evaluate", "fixed_points", "plot")  # in the order of use; others follow by name
+# An argument as messages of the library name it: overwrite=True, units=, window=(-0.3, 1)
+ARGUMENT = re.compile(r"""(?<![\w/.'"])([a-z_]+)=(?!=)(True\b)?(?=([\w("'-]))?""")
+SPELLED = {"bin_width": "bin", "run": "run_name"}  # arguments whose option is stored under another name
 EXPECTED = (ValueError, KeyError, TypeError, OSError, MemoryError, RuntimeError)  # what the library raises for its users
 
 
@@ -37,8 +41,28 @@ def main(arguments: list[str] | None = None) -> int:
         if options.debug:
             raise
         message = error.args[0] if isinstance(error, KeyError) and error.args else str(error) or type(error).__name__
-        print(f"nwb-lowrank: error: {message}", file=sys.stderr)
+        print(f"nwb-lowrank: error: {_in_options(message, sys.argv[1:] if arguments is None else arguments)}", file=sys.stderr)
         return 2
+
+
+def _in_options(message: str, words: list[str]) -> str:
+    """The library's advice as it is typed here: 'Pass overwrite=True' becomes 'Pass --overwrite', of options that the command has."""
+    typed = _options_of(build_parser(), words)
+
+    def option(found: re.Match) -> str:
+        name = SPELLED.get(found[1], found[1])
+        return typed[name] + (" " if found[3] else "") if name in typed else found[0]
+
+    return ARGUMENT.sub(option, message)
+
+
+def _options_of(parser: argparse.ArgumentParser, words: list[str]) -> dict[str, str]:
+    """How the options of the command that the words choose are typed, by the name they are stored under."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            place = next(place for place, word in enumerate(words) if word in action.choices)
+            return _options_of(action.choices[words[place]], words[place + 1 :])
+    return {action.dest: action.option_strings[-1] for action in parser._actions if action.option_strings}
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:

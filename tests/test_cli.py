@@ -18,7 +18,7 @@ import pytest
 from pynwb import NWBHDF5IO, NWBFile
 
 import nwb_lowrank as nl
-from nwb_lowrank.cli import build_parser, main
+from nwb_lowrank.cli import _in_options, build_parser, main
 from nwb_lowrank.commands.info import suggested_command
 from nwb_lowrank.sinks.recording import write_recording
 
@@ -52,6 +52,17 @@ def contents(folder):
 
 
 # What is wrong is said in one sentence, and nothing is written.
+
+
+@pytest.mark.parametrize("words, said, typed", [
+    (["fit", "x.nwb"], "Pass overwrite=True, or another run=.", "Pass --overwrite, or another --run."),
+    (["fit", "x.nwb"], "align='go' needs window=(start, stop)", "--align 'go' needs --window (start, stop)"),
+    (["dandi", "fit", "000140"], "Pass bin_width= in seconds, or table=none", "Pass --bin in seconds, or --table none"),
+    (["evaluate", "x.nwb"], "Pass bin_width= in seconds", "Pass bin_width= in seconds"),  # it has no such option
+    (["fit", "units=3.nwb"], "no file '/a/units=3.nwb', query 'units == 3'", "no file '/a/units=3.nwb', query 'units == 3'"),
+])  # fmt: skip
+def test_advice_names_options_as_they_are_typed(words, said, typed):
+    assert _in_options(said, words) == typed
 
 
 def empty_nwb(folder):
