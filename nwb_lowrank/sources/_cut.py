@@ -88,7 +88,7 @@ def cut_trials(
 def _bin_width(bin_width: float | None, recording) -> float:
     interval = recording.frame_interval
     if bin_width is None and interval is None:
-        raise ValueError("read_nwb: spike times need bin_width= in seconds, such as 0.02; got None. Pass it (--bin on the command line).")
+        raise ValueError("read_nwb: spike times need bin_width= in seconds, such as 0.02; got None. Pass it.")
     if bin_width is None:
         return interval
     if not (isinstance(bin_width, Real) and np.isfinite(bin_width) and bin_width > 0):
