@@ -3,8 +3,8 @@
     python benchmarks/eeg.py --train EEG_data_zscored_rebuilt_60s.npy --data EEG_data_smoothed.npy [--seeds 0 1 2]
         [--set validation=0.0 warm_rounds=4000 steps=0 averaging=0.1]      # all segments train, many more rounds: blinks are rare
 
-Trained on 50-sample segments of one minute of 64 channels at 160 Hz. From a state drawn from the posterior of the first segment the
-model runs freely for as many samples as were recorded; what it generates is treated as the evaluation data were,
+Trained on 50-sample segments of one minute of 64 channels at 160 Hz. From a state drawn from the posterior of a segment (another one
+for every draw) the model runs freely for as many samples as were recorded; what it generates is treated as the evaluation data were,
 smoothed[t] = zscore(hann15 * zscore(raw))[t − 7], and compared with them: KL(data ‖ generated) of the state space (D_stsp) and
 Hellinger distance of the power spectra (D_H), over independent draws. One thread, so that the time is that of one core.
 """

@@ -93,13 +93,11 @@ BIG = LARGE_CHUNK // 8  # numbers of the smallest chunk that is read straight
 
 @pytest.mark.parametrize("options", [
     dict(chunks=(BIG,)), dict(chunks=(BIG,), maxshape=(None,)), dict(chunks=(BIG,), dtype=">f8"), dict(chunks=(BIG,), compression="gzip"),
-    dict(chunks=(BIG // 2,)), dict(chunks=None), dict(chunks=(2 * BIG,), dtype="i8"), dict(chunks=(4 * BIG,)),
+    dict(chunks=(BIG // 2,)), dict(chunks=None), dict(chunks=(2 * BIG,), dtype="i8"), dict(chunks=(4 * BIG,), maxshape=(None,)),
 ])  # fmt: skip
 def test_values_of_a_dataset_however_it_is_stored(tmp_path, options):
     expected = np.random.default_rng(0).integers(0, 1 << 40, 2 * BIG + 3)
     with h5py.File(tmp_path / "a.h5", "w") as opened:
-        if options["chunks"] == (4 * BIG,):  # larger than the dataset
-            options = options | dict(maxshape=(None,))
         opened.create_dataset("x", data=expected, **options)
     with h5py.File(tmp_path / "a.h5") as opened:
         found = values(opened["x"])
@@ -113,3 +111,10 @@ def test_chunks_never_written_hold_the_fill_value(tmp_path):
     with h5py.File(tmp_path / "a.h5") as opened:
         found = values(opened["x"])
     assert (found[:BIG] == 1).all() and (found[BIG:] == 7).all()
+
+
+def test_a_dataset_without_values(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as opened:
+        opened.create_dataset("x", (0,), float, chunks=(BIG,), maxshape=(None,))
+    with h5py.File(tmp_path / "a.h5") as opened:
+        assert values(opened["x"]).shape == (0,)
